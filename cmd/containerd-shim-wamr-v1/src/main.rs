@@ -1,0 +1,2 @@
+//! containerd shim v2 that runs WebAssembly containers on a shared WAMR engine.
+fn main() {}

@@ -1,0 +1,1 @@
+//! From a root file system to the wasm module to run.

@@ -1,0 +1,1 @@
+//! What confines a wasm process: namespaces, mounts, credentials, seccomp.

@@ -1,0 +1,1 @@
+//! Builds WAMR from its pinned C source and binds its C API.

@@ -1,0 +1,1 @@
+//! Safe API over WAMR: engine, module, instance, WASI context.
