@@ -1,0 +1,32 @@
+# The commands of this project. `make help` lists them.
+SHELL := /bin/bash
+CONTAINERD ?= all
+TEST ?=
+N ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build lint bench clean packages
+
+help: ## List the commands
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Set up and run one wasm container on a private containerd, and show what it costs
+	@test/sample/run.sh
+
+test: ## Everything: unit tests, then end to end on three containerd releases (CONTAINERD=2.1.9 TEST=name pick)
+	@test/run.sh --containerd "$(CONTAINERD)" $(if $(TEST),--test "$(TEST)")
+
+build: packages ## Build the release binary into target/release
+	@deploy/build.sh
+
+lint: packages ## rustfmt, clippy with all warnings as errors, licences and duplicates of dependencies
+	@.ci/lint
+
+bench: ## N containers through containerd: memory and start latency, beside runc + busybox (N=20)
+	@benches/run.sh "$(N)"
+
+clean: ## Remove what was built here (downloads stay in the cache outside the checkout)
+	cargo clean
+
+packages:
+	@test/bed/packages.sh

@@ -1,0 +1,292 @@
+//! Settings: defaults, then `/etc/containerd-shim-wamr/config.toml`, then the runtime options of a container.
+//!
+//! All three hold the same keys. Unknown keys are errors: a setting that is misspelt must not seem to work.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use log::LevelFilter;
+use serde::{Deserialize, Deserializer, de};
+
+/// Where the node's settings are; a missing file means defaults.
+pub const PATH: &str = "/etc/containerd-shim-wamr/config.toml";
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `sharing`: which containers are served by one process. Default `"node"`.
+    pub sharing: Sharing,
+    /// `SystemdCgroup`: accepted because containerd's documentation tells to set it, and ignored: the form of a
+    /// container's cgroup path tells the driver.
+    pub systemd_cgroup: Option<bool>,
+    /// `log_level`: `"off"`, `"error"`, `"warn"`, `"info"`, `"debug"` or `"trace"`. Default `"info"`.
+    pub log_level: LevelFilter,
+    /// `log_file`: absolute path of the server's log. By default it goes to containerd's log.
+    pub log_file: Option<PathBuf>,
+    /// `linger`: seconds a server without containers waits for the next one before it ends. Default 10.
+    pub linger: u64,
+    /// `max_module_size`: largest module that is loaded, in bytes or like `"64MiB"`. Default 512 MiB.
+    pub max_module_size: u64,
+    /// `wasm_stack_size`: operand stack of the interpreter, in bytes or like `"64KiB"`, 16 KiB to 64 MiB. Only what a guest
+    /// uses of it takes memory. Default 256 KiB.
+    pub wasm_stack_size: u32,
+    /// `pod_settings`: the keys that annotations `wamr.containerd.io/<key>` may set for a pod.
+    /// Default `["wasm_stack_size"]`.
+    pub pod_settings: Vec<PodSetting>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            sharing: Sharing::Node,
+            systemd_cgroup: None,
+            log_level: LevelFilter::Info,
+            log_file: None,
+            linger: 10,
+            max_module_size: 512 << 20,
+            wasm_stack_size: 256 << 10,
+            pod_settings: PodSetting::ALL.to_vec(),
+        }
+    }
+}
+
+/// Which containers share a server, and so a fate if it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sharing {
+    /// All of one containerd namespace on the node.
+    Node,
+    /// Those of one Kubernetes namespace.
+    KubernetesNamespace,
+    /// Those of one pod.
+    Pod,
+}
+
+/// Keys that a pod may set by annotation, where [`Config::pod_settings`] lets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PodSetting {
+    /// [`Config::wasm_stack_size`].
+    WasmStackSize,
+}
+
+impl PodSetting {
+    /// All of them.
+    pub const ALL: [PodSetting; 1] = [PodSetting::WasmStackSize];
+
+    /// The key, in the configuration and after the prefix of an annotation.
+    pub fn name(&self) -> &'static str {
+        match self {
+            PodSetting::WasmStackSize => "wasm_stack_size",
+        }
+    }
+}
+
+/// Settings that can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is there but can not be read.
+    #[error("cannot read the configuration {path}: {source}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// No TOML, an unknown key, or a value that makes no sense; names the key and its line.
+    #[error("configuration {origin}: {source}")]
+    Parse {
+        /// File, or where else the text came from.
+        origin: String,
+        /// Line, text and reason.
+        source: toml::de::Error,
+    },
+}
+
+impl Config {
+    /// Settings of the node (a missing file at `path` means defaults), overridden by TOML text with the same keys:
+    /// the runtime options of a container (`ConfigBody`, or what is in the file at `ConfigPath`).
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &Path, overrides: Option<&str>) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        match std::fs::read_to_string(path) {
+            Ok(text) => config.apply(&text, path.display().to_string())?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ConfigError::Read { path: path.into(), source }),
+        }
+        if let Some(text) = overrides {
+            config.apply(text, "in the runtime options".to_owned())?;
+        }
+        Ok(config)
+    }
+
+    fn apply(&mut self, text: &str, origin: String) -> Result<(), ConfigError> {
+        let keys: Keys = toml::from_str(text).map_err(|source| ConfigError::Parse { origin, source })?;
+        fn set<T>(to: &mut T, from: Option<T>) {
+            if let Some(value) = from {
+                *to = value;
+            }
+        }
+        set(&mut self.sharing, keys.sharing);
+        set(&mut self.log_level, keys.log_level);
+        set(&mut self.linger, keys.linger);
+        set(&mut self.max_module_size, keys.max_module_size);
+        set(&mut self.wasm_stack_size, keys.wasm_stack_size);
+        set(&mut self.pod_settings, keys.pod_settings);
+        self.systemd_cgroup = keys.systemd_cgroup.or(self.systemd_cgroup);
+        self.log_file = keys.log_file.or(self.log_file.take());
+        Ok(())
+    }
+}
+
+/// One TOML text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    sharing: Option<Sharing>,
+    #[serde(rename = "SystemdCgroup")]
+    systemd_cgroup: Option<bool>,
+    #[serde(default, deserialize_with = "log_level")]
+    log_level: Option<LevelFilter>,
+    #[serde(default, deserialize_with = "log_file")]
+    log_file: Option<PathBuf>,
+    linger: Option<u64>,
+    #[serde(default, deserialize_with = "size")]
+    max_module_size: Option<u64>,
+    #[serde(default, deserialize_with = "stack_size")]
+    wasm_stack_size: Option<u32>,
+    pod_settings: Option<Vec<PodSetting>>,
+}
+
+fn log_level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<LevelFilter>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map(Some).map_err(|_| de::Error::custom("it must be off, error, warn, info, debug or trace"))
+}
+
+fn log_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = PathBuf::deserialize(from)?;
+    if path.is_absolute() { Ok(Some(path)) } else { Err(de::Error::custom("it must be an absolute path")) }
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "it must be a number of bytes or text like \"64KiB\"")]
+    enum Size {
+        Bytes(u64),
+        Text(String),
+    }
+    match Size::deserialize(from)? {
+        Size::Bytes(bytes) => Ok(Some(bytes)),
+        Size::Text(text) => parse_size(&text).map(Some).map_err(de::Error::custom),
+    }
+}
+
+fn stack_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    size(from)?.map(wasm_stack_size).transpose().map_err(de::Error::custom)
+}
+
+/// Bytes from `65536`, `64KiB`, `64Ki` or `64K`, and likewise for M and G; always powers of 1024.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "K" | "Ki" | "KiB" => 10,
+        "M" | "Mi" | "MiB" => 20,
+        "G" | "Gi" | "GiB" => 30,
+        _ => return Err(format!("{text:?} is not a size; write it like 64KiB")),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| format!("{text:?} is not a size; write it like 64KiB"))
+}
+
+/// Checks the size of an operand stack.
+pub(crate) fn wasm_stack_size(bytes: u64) -> Result<u32, String> {
+    match u32::try_from(bytes) {
+        Ok(size) if (16 << 10..=64 << 20).contains(&size) => Ok(size),
+        _ => Err(format!("a stack of {bytes} bytes is not possible; give 16KiB to 64MiB")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(text: &str) -> Result<Config, ConfigError> {
+        Config::load(Path::new("/nonexistent/config.toml"), Some(text))
+    }
+
+    #[test]
+    fn without_a_file_the_defaults_hold() {
+        assert_eq!(body("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_can_be_set() {
+        let config = body(
+            r#"
+            sharing = "kubernetes-namespace"
+            SystemdCgroup = true
+            log_level = "debug"
+            log_file = "/var/log/wamr.log"
+            linger = 0
+            max_module_size = "2GiB"
+            wasm_stack_size = 65536
+            pod_settings = []
+            "#,
+        );
+        let expected = Config {
+            sharing: Sharing::KubernetesNamespace,
+            systemd_cgroup: Some(true),
+            log_level: LevelFilter::Debug,
+            log_file: Some("/var/log/wamr.log".into()),
+            linger: 0,
+            max_module_size: 2 << 30,
+            wasm_stack_size: 65536,
+            pod_settings: vec![],
+        };
+        assert_eq!(config.unwrap(), expected);
+    }
+
+    #[test]
+    fn runtime_options_stand_above_the_nodes_file() {
+        let directory = std::env::temp_dir().join(format!("config-test-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let node = directory.join("config.toml");
+        std::fs::write(&node, "linger = 1\nsharing = \"pod\"").unwrap();
+        let (alone, both) = (Config::load(&node, None), Config::load(&node, Some("linger = 2")));
+        let unreadable = Config::load(&directory, None);
+        std::fs::remove_dir_all(&directory).unwrap();
+        let (alone, both) = (alone.unwrap(), both.unwrap());
+        assert_eq!((alone.linger, alone.sharing), (1, Sharing::Pod));
+        assert_eq!((both.linger, both.sharing), (2, Sharing::Pod));
+        let words = unreadable.unwrap_err().to_string();
+        assert!(words.contains("config-test"), "only a missing file means defaults: {words}");
+    }
+
+    #[test]
+    fn an_unusable_setting_is_named_with_its_line() {
+        for (text, parts) in [
+            ("linger = 1\nlingr = 5", &["line 2", "lingr", "linger"][..]),
+            ("sharing = \"cluster\"", &["line 1", "cluster", "kubernetes-namespace"]),
+            ("\n\nlog_level = \"loud\"", &["line 3", "log_level", "debug"]),
+            ("log_file = \"wamr.log\"", &["line 1", "absolute"]),
+            ("wasm_stack_size = \"1KiB\"", &["line 1", "16KiB"]),
+            ("max_module_size = \"big\"", &["line 1", "64KiB"]),
+            ("max_module_size = -1", &["line 1", "64KiB"]),
+            ("max_module_size = \"99999999999GiB\"", &["line 1", "not a size"]),
+            ("linger = -1", &["line 1", "-1"]),
+            ("pod_settings = [\"sharing\"]", &["line 1", "sharing", "wasm_stack_size"]),
+            ("[section]\nlinger = 1", &["line 1", "section"]),
+            ("linger = ", &["line 1"]),
+        ] {
+            let words = body(text).unwrap_err().to_string();
+            for part in parts {
+                assert!(words.contains(part), "{text:?}: {part:?} is missing in: {words}");
+            }
+            assert!(words.contains("runtime options"), "{words}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! One process of a container: its first one, or an exec.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::sync::watch;
+use zygote::Gate;
+
+use super::phase::Phase;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::stdio::{self, Kept};
+
+/// A forked process. Shared by the calls that concern it and by the task that waits for its end.
+#[derive(Debug)]
+pub struct Process {
+    /// What error texts call it: `container "a"` or `exec "b" of container "a"`.
+    pub name: String,
+    /// Process id on the host.
+    pub pid: i32,
+    /// What containerd asked for its streams; told back by `State`.
+    pub request: stdio::Request,
+    /// What is kept open for its streams.
+    pub stdio: Kept,
+    pidfd: OwnedFd,
+    gate: Mutex<Option<Gate>>,
+    phase: Mutex<Phase>,
+    ended: watch::Sender<Option<Exit>>,
+}
+
+impl Process {
+    /// A process that stands before its guest's first instruction.
+    pub fn new(name: String, forked: zygote::Forked, gate: Gate, request: stdio::Request, stdio: Kept) -> Process {
+        Process {
+            name,
+            pid: forked.pid,
+            request,
+            stdio,
+            pidfd: forked.pidfd,
+            gate: Mutex::new(Some(gate)),
+            phase: Mutex::new(Phase::Created),
+            ended: watch::Sender::new(None),
+        }
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        *self.lock()
+    }
+
+    /// Lets the guest run, and says so: `announce` happens before anybody can learn of the process's end.
+    ///
+    /// # Errors
+    /// As [`Phase::start`]; also when the process died while it waited.
+    pub fn start(&self, announce: impl FnOnce()) -> Result<()> {
+        let mut phase = self.lock();
+        let next = phase.start(&self.name)?;
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).take();
+        gate.ok_or_else(|| Error::State(format!("{} was started already", self.name)))?
+            .open()
+            .map_err(|e| Error::State(format!("{} ended before it was started: {e}", self.name)))?;
+        *phase = next;
+        announce();
+        Ok(())
+    }
+
+    /// Changes the phase by one of its own transitions.
+    ///
+    /// # Errors
+    /// Those of the transition; the phase stays as it was.
+    pub fn advance(&self, transition: impl FnOnce(Phase) -> Result<Phase>) -> Result<()> {
+        let mut phase = self.lock();
+        *phase = transition(*phase)?;
+        Ok(())
+    }
+
+    /// Sends a signal to this process.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] once it has ended, [`Error::Invalid`] for a number that is no signal.
+    pub fn kill(&self, signal: u32) -> Result<()> {
+        self.phase().kill(&self.name)?;
+        let number = i32::try_from(signal).unwrap_or(-1);
+        let signal = Signal::from_named_raw(number)
+            .ok_or_else(|| Error::Invalid(format!("{signal} is not a signal that can be sent")))?;
+        match pidfd_send_signal(&self.pidfd, signal) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::SRCH) => Err(Error::NotFound(format!("{} has ended already", self.name))),
+            Err(e) => Err(Error::io(format!("signal {}", self.name), &e.into())),
+        }
+    }
+
+    /// The kernel's handle on the process.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Waits until the end was recorded. Any number of callers, at any time.
+    pub async fn wait(&self) -> Exit {
+        let mut ended = self.ended.subscribe();
+        loop {
+            if let Some(exit) = *ended.borrow_and_update() {
+                return exit;
+            }
+            if ended.changed().await.is_err() {
+                return Exit::unseen();
+            }
+        }
+    }
+
+    /// Waits for the kernel to report the end and reaps the process. For one caller: the task that then
+    /// records it.
+    pub async fn reap(self: &Arc<Self>) -> Exit {
+        match AsyncFd::with_interest(self.pidfd.as_fd(), Interest::READABLE) {
+            Ok(readable) => {
+                // A pidfd becomes readable when its process ends and stays so.
+                let _ = readable.readable().await;
+            }
+            Err(e) => log::error!("watch {}: {e}", self.name),
+        }
+        let this = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || Exit::reap_blocking(this.pidfd.as_fd())).await {
+            Ok(Ok(exit)) => exit,
+            other => {
+                log::error!("reap {}: {other:?}", self.name);
+                Exit::unseen()
+            }
+        }
+    }
+
+    /// Records the end: streams get their end of file, then `announce` happens, then those who wait are woken,
+    /// so that none of them can act before the exit was announced.
+    pub fn record_end(&self, exit: Exit, announce: impl FnOnce()) {
+        let mut phase = self.lock();
+        *phase = Phase::Stopped(exit);
+        // A created process that was killed holds its gate still.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.stdio.process_ended();
+        announce();
+        drop(phase);
+        self.ended.send_replace(Some(exit));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

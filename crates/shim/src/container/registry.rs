@@ -1,0 +1,174 @@
+//! All containers of this server, and the question whether it is still needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::Container;
+use crate::error::{Error, Result};
+
+/// How long a `start` may take to be followed by its Create.
+const RESERVATION: Duration = Duration::from_secs(60);
+
+/// Shared by all calls.
+#[derive(Debug, Default)]
+pub struct Registry {
+    inner: Mutex<Inner>,
+    /// Told whenever something was removed.
+    pub shrunk: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: HashMap<String, Slot>,
+    reserved: HashMap<String, Instant>,
+}
+
+#[derive(Debug)]
+enum Slot {
+    /// A Create is on its way. Given up: containerd asked for its removal meanwhile.
+    Creating { given_up: bool },
+    Live(Arc<Container>),
+}
+
+/// The right to add one container under an id nobody else can take meanwhile; given back when dropped.
+#[derive(Debug)]
+pub struct Claim<'r> {
+    registry: &'r Registry,
+    id: String,
+    settled: bool,
+}
+
+impl Registry {
+    /// `start` ran: a Create for this id will come.
+    pub fn reserve(&self, id: &str) {
+        self.lock().reserved.insert(id.to_owned(), Instant::now());
+    }
+
+    /// Takes an id for a Create.
+    ///
+    /// # Errors
+    /// [`Error::Exists`].
+    pub fn claim(&self, id: &str) -> Result<Claim<'_>> {
+        let mut inner = self.lock();
+        if inner.slots.contains_key(id) {
+            return Err(Error::Exists(format!("container {id:?} exists already")));
+        }
+        inner.reserved.remove(id);
+        inner.slots.insert(id.to_owned(), Slot::Creating { given_up: false });
+        Ok(Claim { registry: self, id: id.to_owned(), settled: false })
+    }
+
+    /// Finds a container.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::State`] while it is being created.
+    pub fn get(&self, id: &str) -> Result<Arc<Container>> {
+        match self.lock().slots.get(id) {
+            Some(Slot::Live(container)) => Ok(Arc::clone(container)),
+            Some(Slot::Creating { .. }) => Err(Error::State(format!("container {id:?} is still being created"))),
+            None => Err(Error::NotFound(format!("container {id:?} not found"))),
+        }
+    }
+
+    /// Gives an id up on containerd's behalf: a container under construction is thrown away when it is done.
+    /// Returns one that is complete.
+    pub fn give_up(&self, id: &str) -> Option<Arc<Container>> {
+        let mut inner = self.lock();
+        inner.reserved.remove(id);
+        let found = match inner.slots.get_mut(id) {
+            Some(Slot::Live(container)) => Some(Arc::clone(container)),
+            Some(Slot::Creating { given_up }) => {
+                *given_up = true;
+                None
+            }
+            None => None,
+        };
+        drop(inner);
+        self.shrunk.notify_one();
+        found
+    }
+
+    /// Forgets a deleted container. False if it was forgotten before.
+    pub fn remove(&self, container: &Arc<Container>) -> bool {
+        let mut inner = self.lock();
+        let same = matches!(inner.slots.get(&container.id), Some(Slot::Live(known)) if Arc::ptr_eq(known, container));
+        if same {
+            inner.slots.remove(&container.id);
+        }
+        drop(inner);
+        self.shrunk.notify_one();
+        same
+    }
+
+    /// Whether there is no container and none is expected.
+    pub fn is_idle(&self) -> bool {
+        let mut inner = self.lock();
+        inner.reserved.retain(|_, since| since.elapsed() < RESERVATION);
+        inner.slots.is_empty() && inner.reserved.is_empty()
+    }
+
+    /// When the last of the present reservations runs out, if there are any.
+    pub fn reserved_for(&self) -> Option<Duration> {
+        let inner = self.lock();
+        inner.reserved.values().map(|since| RESERVATION.saturating_sub(since.elapsed())).max()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim<'_> {
+    /// Puts the finished container in. False when containerd gave it up meanwhile: the caller ends it.
+    #[must_use]
+    pub fn settle(mut self, container: &Arc<Container>) -> bool {
+        let mut inner = self.registry.lock();
+        if let Some(Slot::Creating { given_up: true }) = inner.slots.get(&self.id) {
+            return false;
+        }
+        inner.slots.insert(self.id.clone(), Slot::Live(Arc::clone(container)));
+        self.settled = true;
+        true
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.registry.lock().slots.remove(&self.id);
+            self.registry.shrunk.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_taken_once_and_free_again_after_a_failed_create() {
+        let registry = Registry::default();
+        let claim = registry.claim("a").unwrap();
+        assert!(matches!(registry.claim("a"), Err(Error::Exists(_))));
+        assert!(matches!(registry.get("a"), Err(Error::State(_))));
+        assert!(!registry.is_idle());
+        drop(claim);
+        assert!(matches!(registry.get("a"), Err(Error::NotFound(_))));
+        assert!(registry.is_idle());
+    }
+
+    #[test]
+    fn a_reservation_keeps_the_server_until_the_create_comes_or_is_given_up() {
+        let registry = Registry::default();
+        registry.reserve("a");
+        assert!(!registry.is_idle());
+        drop(registry.claim("a").unwrap());
+        assert!(registry.is_idle());
+        registry.reserve("b");
+        assert!(registry.give_up("b").is_none());
+        assert!(registry.is_idle());
+    }
+}

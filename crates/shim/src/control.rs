@@ -1,0 +1,140 @@
+//! The one-line protocol between `start`/`delete` and a running server.
+//!
+//! | asked | answered | meaning |
+//! |---|---|---|
+//! | `reserve ID` | `ok` | a container is about to be created: do not end before it came or a minute passed |
+//! | `drop ID` | `gone`, or `dropped STATUS SECONDS NANOS PID` | containerd gave ID up: kill it if it lives, clean up after it |
+//!
+//! Anything else is answered `error TEXT`.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::exit::Exit;
+
+/// What is asked of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Keep the server alive for a container to come.
+    Reserve(String),
+    /// Get rid of a container.
+    Drop(String),
+}
+
+/// What it answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Reserved.
+    Ok,
+    /// No such container: nothing to drop.
+    Gone,
+    /// Dropped: how it had ended, and its process id.
+    Dropped(Exit, i32),
+    /// Refused.
+    Error(String),
+}
+
+/// A connection to a living server.
+#[derive(Debug)]
+pub struct Control(UnixStream);
+
+impl Control {
+    /// Connects; fails at once if no server listens.
+    ///
+    /// # Errors
+    /// Those of `connect(2)`.
+    pub fn connect(socket: &Path) -> io::Result<Control> {
+        let stream = UnixStream::connect(socket)?;
+        // A server takes microseconds for either request, but a drop waits for a process to die.
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+        Ok(Control(stream))
+    }
+
+    /// Asks one question.
+    ///
+    /// # Errors
+    /// When the server does not answer, or not in this protocol.
+    pub fn ask(mut self, request: &Request) -> io::Result<Answer> {
+        self.0.write_all(request.line().as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(self.0).read_line(&mut line)?;
+        Answer::parse(line.trim_end_matches('\n'))
+            .ok_or_else(|| io::Error::other(format!("the server answered {line:?}")))
+    }
+}
+
+impl Request {
+    fn line(&self) -> String {
+        match self {
+            Request::Reserve(id) => format!("reserve {id}\n"),
+            Request::Drop(id) => format!("drop {id}\n"),
+        }
+    }
+
+    /// Reads a line without its end.
+    pub fn parse(line: &str) -> Option<Request> {
+        match line.split_once(' ')? {
+            ("reserve", id) if !id.is_empty() => Some(Request::Reserve(id.to_owned())),
+            ("drop", id) if !id.is_empty() => Some(Request::Drop(id.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl Answer {
+    /// The line that is sent, with its end.
+    pub fn line(&self) -> String {
+        match self {
+            Answer::Ok => "ok\n".to_owned(),
+            Answer::Gone => "gone\n".to_owned(),
+            Answer::Dropped(exit, pid) => {
+                format!("dropped {} {} {} {pid}\n", exit.status, exit.at.seconds, exit.at.nanos)
+            }
+            Answer::Error(text) => format!("error {}\n", text.replace('\n', " ")),
+        }
+    }
+
+    fn parse(line: &str) -> Option<Answer> {
+        let mut words = line.split(' ');
+        match words.next()? {
+            "ok" => Some(Answer::Ok),
+            "gone" => Some(Answer::Gone),
+            "dropped" => {
+                let mut number = || words.next()?.parse::<i64>().ok();
+                let (status, seconds, nanos, pid) = (number()?, number()?, number()?, number()?);
+                let at = crate::exit::Instant { seconds, nanos: i32::try_from(nanos).ok()? };
+                Some(Answer::Dropped(Exit { status: u32::try_from(status).ok()?, at }, i32::try_from(pid).ok()?))
+            }
+            "error" => Some(Answer::Error(line.strip_prefix("error ")?.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Instant;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for request in [Request::Reserve("a b".into()), Request::Drop("x".into())] {
+            assert_eq!(Request::parse(request.line().trim_end()), Some(request));
+        }
+        let exit = Exit { status: 137, at: Instant { seconds: 5, nanos: 7 } };
+        for answer in [Answer::Ok, Answer::Gone, Answer::Dropped(exit, 12), Answer::Error("no such thing".into())] {
+            assert_eq!(Answer::parse(answer.line().trim_end()), Some(answer));
+        }
+    }
+
+    #[test]
+    fn other_lines_are_refused() {
+        for line in ["", "reserve", "reserve ", "frobnicate x"] {
+            assert_eq!(Request::parse(line), None);
+        }
+        assert_eq!(Answer::parse("dropped 1 2"), None);
+    }
+}

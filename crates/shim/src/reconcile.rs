@@ -1,0 +1,68 @@
+//! Cleaning up after a server that is no more, from what it left on disk.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::control::Control;
+use crate::record::Record;
+use crate::rendezvous::Rendezvous;
+
+/// Undoes one container whose server is dead: kills what is left in its cgroup, removes the cgroup, the mount
+/// and the record. Never fails: what cannot be undone is logged, and the rest is done.
+pub fn clean(bundle: &Path) {
+    match cgroup_of(bundle) {
+        Ok(Some(cgroup)) => {
+            if let Err(e) = cgroup.kill().and_then(|()| cgroup.remove()) {
+                log::warn!("{}: {e}", bundle.display());
+            }
+        }
+        Ok(None) => {}
+        Err(e) => log::warn!("{}: {e}", bundle.display()),
+    }
+    // Ours is never mounted here, but containerd leaves it to shims to make sure.
+    let rootfs = bundle.join("rootfs");
+    while rustix::mount::unmount(&rootfs, rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW)
+        .is_ok()
+    {}
+    Record::remove(bundle);
+}
+
+/// From the record, or, when the server died before it could write one, from the spec.
+fn cgroup_of(bundle: &Path) -> Result<Option<cgroup::Cgroup>, String> {
+    let host = cgroup::Host::detect().map_err(|e| e.to_string())?;
+    if let Some(record) = Record::read(bundle).map_err(|e| e.to_string())? {
+        return Ok(Some(cgroup::Cgroup::from_directories(&host, record.cgroup)));
+    }
+    Ok(None)
+}
+
+/// Cleans up after every container beside `bundle` whose server was `place`, which is known to be dead.
+///
+/// containerd 2 runs no `delete` for the containers of a pod whose shim died, so the next `start` does it.
+pub fn sweep(bundle: &Path, place: &Rendezvous) {
+    let beside = match bundle.canonicalize().map(|path| path.parent().map(Path::to_owned)) {
+        Ok(Some(parent)) => parent,
+        _ => return,
+    };
+    let Ok(entries) = fs::read_dir(beside) else { return };
+    for bundle in entries.flatten().map(|entry| entry.path()) {
+        if Record::read(&bundle).ok().flatten().is_some_and(|record| record.server == place.directory()) {
+            log::info!("cleaning up after {}, whose server is gone", bundle.display());
+            clean(&bundle);
+        }
+    }
+}
+
+/// Removes the rendezvous directory of a server that does not live any more.
+pub fn remove_if_dead(place: &Rendezvous) {
+    let exists = |path: PathBuf| !matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound);
+    if !exists(place.directory().to_owned()) {
+        return;
+    }
+    let Ok(lock) = place.lock() else { return };
+    // Under the lock nobody starts a server: if none answers now, none is there.
+    if Control::connect(&place.control_socket()).is_err() {
+        place.remove(&lock);
+    }
+}

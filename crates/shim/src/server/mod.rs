@@ -1,0 +1,151 @@
+//! The long-lived process: one per (containerd socket, namespace, sharing group, build).
+
+mod control;
+mod lifetime;
+mod log_file;
+mod warm_zygote;
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, OnceLock, mpsc};
+
+use crate::cli::Flags;
+use crate::config::Config;
+use crate::container::Registry;
+use crate::events::Publisher;
+use crate::rendezvous::Rendezvous;
+use crate::service;
+
+use self::warm_zygote::{MainThread, WarmZygote};
+
+/// What all calls share.
+#[derive(Debug)]
+pub struct Server {
+    /// containerd namespace.
+    pub namespace: String,
+    /// Node-wide settings; a container may have its own on top.
+    pub config: Config,
+    /// Where the server can be met.
+    pub place: Rendezvous,
+    /// The host's cgroup hierarchies.
+    pub cgroups: cgroup::Host,
+    /// Digests of modules seen.
+    pub modules: image::Modules,
+    /// Forks containers.
+    pub zygote: WarmZygote,
+    /// Takes events.
+    pub publisher: Publisher,
+    /// All containers.
+    pub registry: Registry,
+    /// The device nodes every container's `/dev` is a clone of, made for the first one.
+    pub device_nodes: OnceLock<std::os::fd::OwnedFd>,
+}
+
+/// Runs the server until nothing is left for it to do. The caller's thread must be the process's only one.
+///
+/// # Errors
+/// In words, also told to `start` through stdout.
+pub fn serve(flags: &Flags) -> Result<(), String> {
+    let outcome = prepare(flags);
+    let mut stdout = std::io::stdout();
+    let word = match &outcome {
+        Ok(_) => "ready".to_owned(),
+        Err(why) => why.clone(),
+    };
+    // `start` waits for the word and for the end of file; it, or nobody, is there.
+    let _ = writeln!(stdout, "{word}");
+    let _ = stdout.flush();
+    redirect_stdout();
+    outcome?.run();
+    Ok(())
+}
+
+/// A server that listens, before it serves.
+struct Prepared {
+    server: Arc<Server>,
+    runtime: tokio::runtime::Runtime,
+    main_thread: MainThread,
+}
+
+fn prepare(flags: &Flags) -> Result<Prepared, String> {
+    let failed = |doing: &'static str| move |e: std::io::Error| format!("{doing}: {e}");
+    let place = Rendezvous::at(&flags.rendezvous);
+    let config = Config::load(Path::new(crate::config::PATH), None).map_err(|e| e.to_string())?;
+    log_file::install(&place.log(), if flags.debug { log::LevelFilter::Debug } else { config.log_level });
+
+    // Out of containerd's session and of the first bundle, which is deleted sooner than this process ends.
+    let _ = rustix::process::setsid();
+    std::env::set_current_dir("/").map_err(failed("change to /"))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    protect_from_oom();
+
+    let task = UnixListener::bind(place.task_socket()).map_err(failed("listen for containerd"))?;
+    let control = UnixListener::bind(place.control_socket()).map_err(failed("listen for start and delete"))?;
+    task.set_nonblocking(true).map_err(failed("listen for containerd"))?;
+    control.set_nonblocking(true).map_err(failed("listen for start and delete"))?;
+
+    let (sender, main_thread) = mpsc::channel();
+    let main_thread = MainThread::new(main_thread);
+    let zygote = WarmZygote::start(sender).map_err(|e| e.to_string())?;
+    let cgroups = cgroup::Host::detect().map_err(|e| e.to_string())?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(32)
+        .thread_stack_size(256 * 1024)
+        .thread_keep_alive(std::time::Duration::from_secs(5))
+        .enable_all()
+        .build()
+        .map_err(failed("start the runtime"))?;
+    let entered = runtime.enter();
+    let server = Arc::new(Server {
+        namespace: flags.namespace.clone(),
+        modules: image::Modules::new(config.max_module_size),
+        config,
+        place,
+        cgroups,
+        zygote,
+        publisher: Publisher::start(flags.ttrpc_address.clone(), &flags.namespace),
+        registry: Registry::default(),
+        device_nodes: OnceLock::new(),
+    });
+    let task = tokio::net::UnixListener::from_std(task).map_err(failed("listen for containerd"))?;
+    let control = tokio::net::UnixListener::from_std(control).map_err(failed("listen for start and delete"))?;
+    let mut ttrpc = ttrpc::asynchronous::Server::new()
+        .add_listener(task.into())
+        .register_service(service::services(&server));
+    runtime.block_on(ttrpc.start()).map_err(|e| format!("serve containerd: {e}"))?;
+    runtime.spawn(control::serve(Arc::clone(&server), control));
+    runtime.spawn(lifetime::end_when_idle(Arc::clone(&server), ttrpc));
+    drop(entered);
+    log::info!("serving namespace {:?} of {} in {}", flags.namespace, flags.address, flags.rendezvous);
+    Ok(Prepared { server, runtime, main_thread })
+}
+
+impl Prepared {
+    fn run(self) {
+        // The main thread has one duty: it is the parent, in the kernel's eyes, of the zygote and so of every
+        // container, which the kernel kills when this very thread ends.
+        self.main_thread.run();
+        log::info!("nothing left to do");
+        self.runtime.shutdown_background();
+        drop(self.server);
+    }
+}
+
+/// Stdout was the line to `start`; it closes here so that `start` need not wait for the server's end.
+fn redirect_stdout() {
+    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        if let Err(e) = rustix::stdio::dup2_stdout(&null) {
+            log::warn!("close stdout: {e}");
+        }
+    }
+}
+
+/// As shims do: the kernel is to kill a container before what serves all of them. Needs `CAP_SYS_RESOURCE`.
+fn protect_from_oom() {
+    if let Err(e) = std::fs::write("/proc/self/oom_score_adj", "-998") {
+        log::debug!("lower oom_score_adj: {e}");
+    }
+}

@@ -1,0 +1,133 @@
+//! The container process: from the fork to the guest's last instruction.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use crate::gate::{self, Ready};
+use crate::request::{Entry, ForkRequest, Guest, Wasm};
+use crate::serve::{Handed, Warm};
+
+/// Exit status of a guest that trapped: what a native process that called `abort` reports.
+const TRAPPED: i32 = 134;
+/// Exit status when the guest could not be run; the reason went to the server through the gate.
+const NOT_RUN: i32 = 125;
+
+/// Runs in the forked child and never returns.
+///
+/// The order is the point: the module's bytes are looked at only once the process is confined, so a bug in
+/// the loader is as harmless as one in the interpreter.
+pub(crate) fn run(warm: &Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
+    let Handed { gate, stdio, module, jail: descriptors, .. } = handed;
+    let outcome = name_process(&request.guest)
+        .and_then(|()| take_stdio(stdio))
+        .and_then(|()| {
+            let keep: Vec<RawFd> = std::iter::once(&gate).chain(&module).map(AsRawFd::as_raw_fd).collect();
+            let proc_dir = warm.zygote_root.proc_dir();
+            jail::enter(&request.confinement, descriptors, proc_dir, &keep).map_err(|e| e.to_string())
+        })
+        .and_then(|warnings| {
+            warm.filter.install().map_err(|e| e.to_string())?;
+            match &request.guest {
+                Guest::Wasm(wasm) => run_wasm(warm, wasm, module, &gate, Ready { warnings }),
+                Guest::Pause => pause(&gate, Ready { warnings }),
+            }
+        });
+    let Err(why) = outcome;
+    gate::failed(gate.as_fd(), why);
+    exit(NOT_RUN)
+}
+
+/// `ps` and `top` show what runs instead of "wamr-zygote" many times.
+fn name_process(guest: &Guest<'_>) -> Result<(), String> {
+    let name = match guest {
+        Guest::Wasm(wasm) => wasm.args.first().and_then(|path| path.rsplit('/').next()).unwrap_or("wasm"),
+        Guest::Pause => "pause",
+    };
+    let short: Vec<u8> = name.bytes().filter(|b| *b != 0).take(15).collect();
+    if let Ok(name) = std::ffi::CString::new(short) {
+        let _ = rustix::thread::set_name(&name);
+    }
+    Ok(())
+}
+
+fn take_stdio(stdio: [OwnedFd; 3]) -> Result<(), String> {
+    for (target, source) in (0..).zip(&stdio) {
+        // SAFETY: two descriptor numbers; 0 to 2 are owned by no value of this process.
+        if unsafe { libc::dup2(source.as_raw_fd(), target) } < 0 {
+            return Err(format!("set descriptor {target}: {}", std::io::Error::last_os_error()));
+        }
+    }
+    // Closed with all the others on entering the jail.
+    std::mem::forget(stdio);
+    Ok(())
+}
+
+fn run_wasm(
+    warm: &Warm,
+    wasm: &Wasm<'_>,
+    module: Option<OwnedFd>,
+    gate: &OwnedFd,
+    ready: Ready,
+) -> Result<Infallible, String> {
+    let file = module.ok_or("no module came with the request")?;
+    let source = wamr::ModuleSource::from_file(file).map_err(|e| e.to_string())?;
+    let module = wamr::Module::load(&warm.engine, source).map_err(|e| e.to_string())?;
+    let options =
+        wamr::InstanceOptions { stack_size: wasm.stack_size, max_memory_pages: wasm.max_memory_pages };
+    let mut instance = wamr::Instance::new(&module, options).map_err(|e| e.to_string())?;
+    let entry = match wasm.entry {
+        Entry::Start => wamr::Entry::Start,
+        Entry::Export(name) => wamr::Entry::Export(name),
+    };
+    instance.check_entry(&entry).map_err(|e| e.to_string())?;
+    instance
+        .set_wasi(wamr::Wasi {
+            args: &wasm.args,
+            env: &wasm.env,
+            preopens: wasm
+                .preopens
+                .iter()
+                .map(|p| wamr::Preopen { guest: p.guest, host: p.host, read_only: p.read_only })
+                .collect(),
+            stdio: [0, 1, 2],
+        })
+        .map_err(|e| e.to_string())?;
+
+    if !gate::ready_and_wait(gate.as_fd(), ready) {
+        exit(NOT_RUN);
+    }
+    // From here on the descriptor belongs to the guest's process, which has no business with it.
+    // SAFETY: nothing uses the gate after this line, and this function does not return.
+    unsafe { libc::close(gate.as_raw_fd()) };
+
+    match instance.run(&entry) {
+        Ok(wamr::Outcome::Exited(code)) => exit((code & 0xff) as i32),
+        Ok(wamr::Outcome::Trapped(trap)) => {
+            // The container's stderr may be closed or full; the exit status says "trapped" all the same.
+            let _ = writeln!(std::io::stderr(), "{trap}");
+            exit(TRAPPED)
+        }
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "containerd-shim-wamr: {e}");
+            exit(NOT_RUN)
+        }
+    }
+}
+
+/// Holds namespaces until a signal ends it.
+fn pause(gate: &OwnedFd, ready: Ready) -> Result<Infallible, String> {
+    if !gate::ready_and_wait(gate.as_fd(), ready) {
+        exit(NOT_RUN);
+    }
+    loop {
+        // Returns only for a signal that has a handler, and those handlers end the process.
+        rustix::event::pause();
+    }
+}
+
+/// Ends the process without running anything the zygote registered to run at its own end.
+fn exit(code: i32) -> ! {
+    // SAFETY: always safe; never returns.
+    unsafe { libc::_exit(code) }
+}

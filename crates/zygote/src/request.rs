@@ -1,0 +1,83 @@
+//! What the server asks for: plain data that borrows from the message it arrived in.
+
+use jail::{Confinement, NamespaceKind};
+use serde::{Deserialize, Serialize};
+
+/// Fork one container process. Descriptors travel beside it in the order of
+/// [`ForkDescriptors`](crate::ForkDescriptors).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForkRequest<'a> {
+    /// What confines the process.
+    #[serde(borrow)]
+    pub confinement: Confinement<'a>,
+    /// What runs in it.
+    #[serde(borrow)]
+    pub guest: Guest<'a>,
+}
+
+/// How many descriptors of each kind follow the fixed ones, and what the forker itself has to do with them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct DescriptorMap {
+    /// A module file is among them (absent when forked from a template that holds the module).
+    pub module: bool,
+    /// A detached root mount is among them.
+    pub root: bool,
+    /// Number of detached mounts.
+    pub mounts: u16,
+    /// Namespaces to join, one descriptor each.
+    pub join: Vec<NamespaceKind>,
+    /// Number of v1 `cgroup.procs` files.
+    pub cgroup_procs: u16,
+    /// A cgroup v2 directory for `CLONE_INTO_CGROUP` is the last one.
+    pub cgroup_v2: bool,
+}
+
+/// A namespace holder or a wasm guest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Guest<'a> {
+    /// Runs a module.
+    #[serde(borrow)]
+    Wasm(Wasm<'a>),
+    /// Holds the namespaces of a pod until it is told to end; runs no guest at all.
+    Pause,
+}
+
+/// One module run under WASI preview 1.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Wasm<'a> {
+    /// Arguments; the first is the program's name.
+    pub args: Vec<&'a str>,
+    /// Environment, each `NAME=value`.
+    #[serde(borrow)]
+    pub env: Vec<&'a str>,
+    /// Directories the guest may use.
+    #[serde(borrow)]
+    pub preopens: Vec<Preopen<'a>>,
+    /// Where to enter.
+    #[serde(borrow)]
+    pub entry: Entry<'a>,
+    /// Operand stack of the interpreter in bytes.
+    pub stack_size: u32,
+    /// Cap on linear memory, in pages of 64 KiB.
+    pub max_memory_pages: Option<u32>,
+}
+
+/// A directory handed to the guest.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Preopen<'a> {
+    /// Name the guest sees.
+    pub guest: &'a str,
+    /// Path in the container's mount namespace.
+    pub host: &'a str,
+    /// Whether writing is refused by WASI too (the mount is the wall behind it).
+    pub read_only: bool,
+}
+
+/// Where a module is entered.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum Entry<'a> {
+    /// `_start`, as WASI commands have it.
+    Start,
+    /// A function exported under this name that takes no arguments.
+    Export(&'a str),
+}

@@ -1,0 +1,146 @@
+//! The server's half: start the zygote, ask it to fork.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use jail::NamespaceKind;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::request::DescriptorMap;
+use crate::serve::Reply;
+use crate::{Error, ForkRequest, Result, frame};
+
+/// Main-thread stack of the zygote and so of every container process, in bytes. WAMR touches all of it once,
+/// in the zygote; a container pays only for what it writes itself.
+const STACK: u64 = 1 << 20;
+
+/// A running zygote. Requests are answered one at a time; each takes a fraction of a millisecond.
+#[derive(Debug)]
+pub struct Zygote {
+    socket: Mutex<OwnedFd>,
+    process: Child,
+}
+
+/// Descriptors that go with a [`ForkRequest`]. They are only lent: the caller closes its own.
+#[derive(Debug)]
+pub struct ForkDescriptors<'a> {
+    /// The container process's end of the [`Gate`](crate::Gate).
+    pub gate: BorrowedFd<'a>,
+    /// Standard input, output and error.
+    pub stdio: [BorrowedFd<'a>; 3],
+    /// The module's file.
+    pub module: Option<BorrowedFd<'a>>,
+    /// Detached root mount.
+    pub root: Option<BorrowedFd<'a>>,
+    /// Detached mounts, one per `confinement.mounts`.
+    pub mounts: Vec<BorrowedFd<'a>>,
+    /// Namespaces to join.
+    pub join: Vec<(NamespaceKind, BorrowedFd<'a>)>,
+    /// v1: `cgroup.procs` files to write `0` to.
+    pub cgroup_procs: Vec<BorrowedFd<'a>>,
+    /// v2: directory to be forked into.
+    pub cgroup_v2: Option<BorrowedFd<'a>>,
+}
+
+/// A forked container process. The server is its parent.
+#[derive(Debug)]
+pub struct Forked {
+    /// Process id in the server's pid namespace.
+    pub pid: i32,
+    /// Refers to that very process for as long as it is held.
+    pub pidfd: OwnedFd,
+}
+
+impl Zygote {
+    /// Starts `program zygote` with its end of the socket as descriptor 0.
+    ///
+    /// To be called on the server's **main** thread: the kernel sends a container process its
+    /// `PR_SET_PDEATHSIG` when the *thread* that started the zygote ends.
+    ///
+    /// # Errors
+    /// [`Error::Spawn`].
+    pub fn spawn(program: &Path) -> Result<Zygote> {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|e| Error::Spawn(e.into()))?;
+        // The stack's size is fixed by exec, so the limit is lowered around it; the old one is put back here
+        // and, by the zygote, there.
+        let before = getrlimit(Resource::Stack);
+        let small = Rlimit { current: Some(STACK), maximum: before.maximum };
+        setrlimit(Resource::Stack, small).map_err(|e| Error::Spawn(e.into()))?;
+        let child = Command::new(program)
+            .arg("zygote")
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .current_dir("/")
+            .spawn();
+        let restored = setrlimit(Resource::Stack, before);
+        let process = child.map_err(Error::Spawn)?;
+        restored.map_err(|e| Error::Spawn(e.into()))?;
+        Ok(Zygote { socket: Mutex::new(ours), process })
+    }
+
+    /// Process id of the zygote.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Forks one container process.
+    ///
+    /// # Errors
+    /// [`Error::Fork`] when the kernel refuses (its errno says which limit), [`Error::Gone`] when the zygote
+    /// is dead.
+    pub fn fork(&self, request: &ForkRequest<'_>, fds: &ForkDescriptors<'_>) -> Result<Forked> {
+        let map = DescriptorMap {
+            module: fds.module.is_some(),
+            root: fds.root.is_some(),
+            mounts: count(fds.mounts.len())?,
+            join: fds.join.iter().map(|(kind, _)| *kind).collect(),
+            cgroup_procs: count(fds.cgroup_procs.len())?,
+            cgroup_v2: fds.cgroup_v2.is_some(),
+        };
+        let all: Vec<BorrowedFd<'_>> = std::iter::once(fds.gate)
+            .chain(fds.stdio)
+            .chain(fds.module)
+            .chain(fds.root)
+            .chain(fds.mounts.iter().copied())
+            .chain(fds.join.iter().map(|(_, fd)| *fd))
+            .chain(fds.cgroup_procs.iter().copied())
+            .chain(fds.cgroup_v2)
+            .collect();
+        let bytes = postcard::to_allocvec(&(map, request)).map_err(|e| Error::Protocol(e.to_string()))?;
+
+        // A request whose answer was not read would answer the next one, so both happen under the lock.
+        let socket = self.socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        frame::send(socket.as_fd(), &bytes, &all)?;
+        let mut answer = frame::receive(socket.as_fd())?
+            .ok_or_else(|| Error::Gone(io::Error::from(io::ErrorKind::ConnectionReset)))?;
+        drop(socket);
+        match postcard::from_bytes(&answer.bytes) {
+            Ok(Reply::Forked(pid)) => {
+                let pidfd = answer.fds.pop().ok_or_else(|| Error::Protocol("no pidfd came back".into()))?;
+                Ok(Forked { pid, pidfd })
+            }
+            Ok(Reply::Refused(errno)) => Err(Error::Fork(io::Error::from_raw_os_error(errno))),
+            Ok(Reply::Misunderstood(why)) => Err(Error::Protocol(why)),
+            Err(e) => Err(Error::Protocol(e.to_string())),
+        }
+    }
+
+    /// Ends the zygote and reaps it. Containers live on.
+    pub fn end(mut self) {
+        drop(self.socket);
+        // Closing the socket is what ends it; SIGKILL only makes sure that the wait is short.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn count(n: usize) -> Result<u16> {
+    u16::try_from(n).map_err(|_| Error::Protocol(format!("{n} descriptors are too many")))
+}

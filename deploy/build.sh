@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Builds the release binary: static and at a fixed address, so that containerd's many executions of it load no
+# library and relocate nothing. Prints where it is.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+profile="${1:-release}"
+target=$(rustc -vV | sed -n 's/^host: //p')
+flags="-C target-feature=+crt-static -C relocation-model=static"
+variable="CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$target")_RUSTFLAGS"
+env "$variable=$flags" cargo build --locked --profile "$profile" --target "$target" -p containerd-shim-wamr-v1 >&2
+echo "${CARGO_TARGET_DIR:-target}/$target/$profile/containerd-shim-wamr-v1"
