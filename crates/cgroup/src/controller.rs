@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A cgroup controller, by its kernel name. v1's `blkio` is v2's `io`; `cpuacct` and `freezer` exist in v1 only, where v2
-/// has them built into every group.
+/// A cgroup controller, by its kernel name. v1's `blkio` is v2's `io`; `cpuacct` and `freezer` exist in v1
+/// only, where v2 has them built into every group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Controller {
@@ -26,8 +26,9 @@ pub enum Controller {
 }
 
 impl Controller {
-    /// Every controller, in the order in which a process enters v1 hierarchies. The freezer's comes first: whatever
-    /// has entered any hierarchy is then in that one too, so that counting, freezing and killing can go by it alone.
+    /// Every controller, in the order in which a process enters v1 hierarchies. The freezer's comes first:
+    /// whatever has entered any hierarchy is then in that one too, so that counting, freezing and killing can
+    /// go by it alone.
     pub const ALL: [Self; 8] = [
         Self::Freezer,
         Self::Memory,

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::{Cpu, Error, Result, file};
 
-/// Fills processors and memory nodes of a directory, and of those above it, from the next one above that has some.
-/// What is about to be limited anyway is filled above only.
+/// Fills processors and memory nodes of a directory, and of those above it, from the next one above that has
+/// some. What is about to be limited anyway is filled above only.
 pub(crate) fn inherit(root: &Path, directory: &Path, limits: &Cpu) -> Result<()> {
     for (name, limited) in [("cpuset.cpus", limits.cpus.is_some()), ("cpuset.mems", limits.mems.is_some())] {
         match directory.parent() {

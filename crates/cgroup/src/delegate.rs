@@ -7,8 +7,9 @@ use rustix::io::Errno;
 
 use crate::{Cgroup, Controller, Controllers, Error, Result, file};
 
-/// Enables what is read or limited in nearly every container. Others are enabled when a limit asks for them: each
-/// costs kernel memory per cgroup. The kubelet and containerd have enabled them all in most places anyway.
+/// Enables what is read or limited in nearly every container. Others are enabled when a limit asks for them:
+/// each costs kernel memory per cgroup. The kubelet and containerd have enabled them all in most places
+/// anyway.
 pub(crate) fn enable_usual(cgroup: &Cgroup) -> Result<()> {
     use Controller::{BlockIo, Cpu, Memory, Pids};
     let usual = [Cpu, Memory, Pids, BlockIo].into_iter().collect();
@@ -21,11 +22,13 @@ pub(crate) fn enable_usual(cgroup: &Cgroup) -> Result<()> {
 /// [`Error::NoController`] for the first limit whose controller is not to be had.
 pub(crate) fn require(cgroup: &Cgroup, needs: &[(&'static str, Controller)]) -> Result<()> {
     let Some((root, directory)) = cgroup.unified() else { return Ok(()) };
-    if needs.is_empty() {
+    let wanted: Controllers = needs.iter().map(|(_, controller)| *controller).collect();
+    let controllers = directory.join("cgroup.controllers");
+    if wanted.is_empty() || wanted.without(listed(&controllers)?).is_empty() {
         return Ok(());
     }
-    let refusal = enable(root, directory, needs.iter().map(|(_, controller)| *controller).collect())?;
-    let available = listed(&directory.join("cgroup.controllers"))?;
+    let refusal = enable(root, directory, wanted)?;
+    let available = listed(&controllers)?;
     match needs.iter().find(|(_, controller)| !available.has(*controller)) {
         None => Ok(()),
         Some(&(limit, controller)) => Err(Error::NoController {
@@ -37,8 +40,8 @@ pub(crate) fn require(cgroup: &Cgroup, needs: &[(&'static str, Controller)]) -> 
     }
 }
 
-/// Enables controllers in every directory from the root to the parent, top-down as the kernel wants it. Those that
-/// are not available are left out; gives the reason of the last refusal.
+/// Enables controllers in every directory from the root to the parent, top-down as the kernel wants it. Those
+/// that are not available are left out; gives the reason of the last refusal.
 fn enable(root: &Path, directory: &Path, wanted: Controllers) -> Result<Option<String>> {
     let Some(parent) = directory.parent() else { return Ok(None) };
     // Nearly always: somebody has done it before.

@@ -23,8 +23,11 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A path of the systemd driver on a host that systemd runs: its tree is not to be written behind its back.
-    #[error("cgroupsPath {0:?} asks for the systemd driver, which is not supported yet: set SystemdCgroup = false")]
+    /// A path of the systemd driver on a host that systemd runs: its tree is not to be written behind its
+    /// back.
+    #[error(
+        "cgroupsPath {0:?} asks for the systemd driver, which is not supported yet: set the kubelet's cgroupDriver to cgroupfs"
+    )]
     Systemd(String),
     /// No directory of this cgroup exists.
     #[error("cgroup {} does not exist", .0.display())]
@@ -115,6 +118,9 @@ pub enum Error {
         /// How long was waited.
         milliseconds: u128,
     },
+    /// The caller itself is in the cgroup: it would freeze or kill itself.
+    #[error("cgroup {} holds this very process: it is not a container's", .0.display())]
+    Own(PathBuf),
     /// Processes did not die in time.
     #[error("processes {pids:?} in cgroup {} survived SIGKILL for {milliseconds} ms", .directory.display())]
     Survived {
@@ -150,8 +156,8 @@ impl Error {
         Self::Io { action, path: path.into(), source: source.into() }
     }
 
-    /// Whether the kernel found the value itself wrong. For the few pairs of files in which one value's validity
-    /// depends on the other's.
+    /// Whether the kernel found the value itself wrong. For the few pairs of files in which one value's
+    /// validity depends on the other's.
     pub(crate) fn is_invalid_argument(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()))
     }

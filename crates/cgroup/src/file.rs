@@ -21,14 +21,15 @@ pub(crate) fn write(path: &Path, value: &str) -> Result<(), Errno> {
     if written == value.len() { Ok(()) } else { Err(Errno::IO) }
 }
 
-/// Reads a whole file. cgroupfs files report a size of 0, so nothing is gained by asking for it as the standard
-/// library does.
+/// Reads a whole file. cgroupfs files report a size of 0, so nothing is gained by asking for it as the
+/// standard library does.
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
     let mut bytes = Vec::with_capacity(4096);
     loop {
         bytes.reserve(2048);
-        let count = rustix::io::retry_on_intr(|| rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut bytes)))?;
+        let count =
+            rustix::io::retry_on_intr(|| rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut bytes)))?;
         if count == 0 {
             break;
         }
@@ -36,8 +37,8 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
-/// Reads a file that may not be there: another kernel, or the cgroup is gone. Anything else wrong with it is as good
-/// as absent to those who read numbers.
+/// Reads a file that may not be there: another kernel, or the cgroup is gone. Anything else wrong with it is
+/// as good as absent to those who read numbers.
 pub(crate) fn read_if_there(path: &Path) -> Option<String> {
     read(path).ok()
 }

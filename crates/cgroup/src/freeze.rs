@@ -14,8 +14,8 @@ use crate::{Cgroup, Controller, Error, Result, Version, file, wait};
 const LIMIT: Duration = Duration::from_secs(2);
 
 impl Cgroup {
-    /// Stops all processes, and those they fork meanwhile. Waits until all have stopped, two seconds at most; then lets
-    /// them go again and fails. Does nothing if they are stopped already.
+    /// Stops all processes, and those they fork meanwhile. Waits until all have stopped, two seconds at most;
+    /// then lets them go again and fails. Does nothing if they are stopped already.
     ///
     /// # Errors
     /// [`Error::Freeze`], [`Error::Without`] on v1 without a freezer, [`Error::Io`].
@@ -65,8 +65,8 @@ fn write(path: &Path, value: &str) -> Result<()> {
     file::write(path, value).map_err(|e| Error::io("write", path, e))
 }
 
-/// v2: waits until a key of `cgroup.events` has a value. The kernel signals each change, so nothing is asked twice.
-/// False if the time is over; a removed cgroup is empty and still.
+/// v2: waits until a key of `cgroup.events` has a value. The kernel signals each change, so nothing is asked
+/// twice. False if the time is over; a removed cgroup is empty and still.
 pub(crate) fn wait_for_event(directory: &Path, key: &str, value: u64, limit: Duration) -> Result<bool> {
     let path = directory.join("cgroup.events");
     let failed = |errno: Errno| Error::io("watch", &path, errno);
@@ -97,6 +97,50 @@ pub(crate) fn wait_for_event(directory: &Path, key: &str, value: u64, limit: Dur
         match rustix::event::poll(&mut poll, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed(errno)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+    use crate::testbed::{Bed, Child, Counter};
+
+    fn advances(counter: &Counter) -> bool {
+        let before = counter.get();
+        std::thread::sleep(Duration::from_millis(30));
+        counter.get() > before
+    }
+
+    fn frozen_processes_stand_still_until_thawed(bed: &Bed) {
+        let cgroup = bed.create("c", &Limits::default());
+        cgroup.freeze().unwrap();
+        cgroup.thaw().unwrap();
+        let counter = Counter::new();
+        let mut child = Child::enter(&cgroup, || counter.count());
+        assert!(advances(&counter));
+        cgroup.freeze().unwrap();
+        cgroup.freeze().unwrap();
+        assert!(!advances(&counter));
+        cgroup.thaw().unwrap();
+        assert!(advances(&counter));
+        // A frozen container can be killed.
+        cgroup.freeze().unwrap();
+        cgroup.kill().unwrap();
+        assert_eq!(child.wait_signal(), Some(libc::SIGKILL));
+        cgroup.remove().unwrap();
+    }
+
+    #[test]
+    fn frozen_processes_stand_still_until_thawed_on_this_host() {
+        frozen_processes_stand_still_until_thawed(&Bed::new());
+    }
+
+    #[test]
+    fn frozen_processes_stand_still_until_thawed_on_the_v2_tree() {
+        if let Some(bed) = Bed::unified() {
+            frozen_processes_stand_still_until_thawed(&bed);
         }
     }
 }

@@ -9,16 +9,17 @@ use crate::{Controller, Controllers, Error, Host, Limits, Path, Result, Version,
 
 /// One container's cgroup, in every hierarchy it joins.
 ///
-/// Holds paths and no descriptors; owned by the container it belongs to, in the server. All methods take `&self` and
-/// may be called from several threads. Dropping it removes nothing: that is [`Cgroup::remove`].
-#[derive(Debug)]
+/// Holds paths and no descriptors, so a clone is the same cgroup; owned by the container it belongs to, in the
+/// server. All methods take `&self` and may be called from several threads. Dropping it removes nothing: that
+/// is [`Cgroup::remove`].
+#[derive(Debug, Clone)]
 pub struct Cgroup {
     version: Version,
-    /// In the order of [`Controller::ALL`]; never empty of meaning: the first is the one that is counted and killed by.
+    /// In the order of [`Controller::ALL`]: the first is the one that processes are counted and killed by.
     directories: Vec<Directory>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
     /// The root of its hierarchy.
@@ -29,9 +30,10 @@ pub(crate) struct Directory {
 impl Cgroup {
     /// Makes the cgroup with these limits, and any missing directory above it.
     ///
-    /// A directory that is there already is taken over as it is, settings included, if no process is in it or below it.
-    /// Directories above are nobody's in particular and are left when the cgroup is removed. On an error, everything
-    /// made by this call is removed again.
+    /// A directory that is there already is taken over as it is, settings included, if no process is in it or
+    /// below it. Directories are made with mode 0755 less the caller's umask; monitoring without privileges
+    /// wants it to be 022. Directories above are nobody's in particular and are left when the cgroup is
+    /// removed. On an error, everything made by this call is removed again.
     ///
     /// # Errors
     /// [`Error::AlreadyInUse`], [`Error::Systemd`], [`Error::Io`], and those of [`Cgroup::apply`].
@@ -64,16 +66,18 @@ impl Cgroup {
     pub fn open(host: &Host, path: &Path) -> Result<Self> {
         let cgroup = Self::below(host, &path.relative());
         match cgroup.directories.first() {
-            Some(first) if !cgroup.directories.iter().any(|d| d.path.is_dir()) => Err(Error::Missing(first.path.clone())),
+            Some(first) if !cgroup.directories.iter().any(|d| d.path.is_dir()) => {
+                Err(Error::Missing(first.path.clone()))
+            }
             _ => Ok(cgroup),
         }
     }
 
-    /// The cgroup made of the directories of [`Cgroup::directories`], whether or not they still exist: enough to kill
-    /// and remove what a dead server left.
+    /// The cgroup made of the directories of [`Cgroup::directories`], whether or not they still exist: enough
+    /// to kill and remove what a dead server left.
     ///
-    /// A directory that is not strictly inside a mounted hierarchy is left out with a warning: a damaged record must
-    /// not make anybody remove or kill elsewhere.
+    /// A directory that is not strictly inside a mounted hierarchy is left out with a warning: a damaged
+    /// record must not make anybody remove or kill elsewhere.
     #[must_use]
     pub fn from_directories(host: &Host, directories: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut known = Vec::new();
@@ -142,8 +146,9 @@ impl Cgroup {
         self.directory(controller).map(|directory| directory.join(name))
     }
 
-    /// Number of processes of this cgroup the kernel has killed for want of memory since it was made. 0 if it is gone.
-    /// To be asked just before an exit is reported, because [`crate::OomWatcher`] may still be on its way.
+    /// Number of processes of this cgroup the kernel has killed for want of memory since it was made. 0 if it
+    /// is gone. To be asked just before an exit is reported, because [`crate::OomWatcher`] may still be on
+    /// its way.
     #[must_use]
     pub fn oom_kills(&self) -> u64 {
         self.oom_file().and_then(|path| file::keyed(&file::read_if_there(&path)?, "oom_kill")).unwrap_or(0)
@@ -151,10 +156,13 @@ impl Cgroup {
 
     /// The file with the `oom_kill` counter.
     pub(crate) fn oom_file(&self) -> Option<PathBuf> {
-        self.file(Controller::Memory, match self.version {
-            Version::V1 => "memory.oom_control",
-            Version::V2 => "memory.events",
-        })
+        self.file(
+            Controller::Memory,
+            match self.version {
+                Version::V1 => "memory.oom_control",
+                Version::V2 => "memory.events",
+            },
+        )
     }
 }
 
@@ -165,8 +173,8 @@ struct Made(Vec<PathBuf>);
 impl Made {
     /// Makes a directory and those missing between it and the root. False if it existed.
     fn make(&mut self, root: &FilePath, path: &FilePath) -> Result<bool> {
-        // Usually all but the last are there. If not, or if another container's removal takes one away in between, go
-        // up. The bound is for two of them that do nothing but that.
+        // Usually all but the last are there. If not, or if another container's removal takes one away in
+        // between, go up. The bound is for two of them that do nothing but that.
         for _ in 0..64 {
             match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
                 Ok(()) => {
@@ -174,7 +182,9 @@ impl Made {
                     return Ok(true);
                 }
                 Err(Errno::EXIST) => return Ok(false),
-                Err(Errno::NOENT) if path.parent().is_some_and(|parent| parent != root && parent.starts_with(root)) => {
+                Err(Errno::NOENT)
+                    if path.parent().is_some_and(|parent| parent != root && parent.starts_with(root)) =>
+                {
                     if let Some(parent) = path.parent() {
                         self.make(root, parent)?;
                     }
@@ -198,5 +208,172 @@ impl Drop for Made {
                 log::debug!("{}: {errno}", path.display());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testbed::{Bed, Child, Tree, sleep};
+    use crate::{Cpu, Memory};
+
+    #[test]
+    fn a_process_that_enters_is_in_every_joined_hierarchy_and_nothing_is_left_after_removal() {
+        let bed = Bed::new();
+        let cgroup = bed.create("c", &Limits::default());
+        assert_eq!(cgroup.directories().count(), bed.host.joined().len());
+        let child = Child::enter(&cgroup, sleep);
+        for directory in cgroup.directories() {
+            assert_eq!(
+                crate::processes::first_below(directory).unwrap(),
+                Some(child.pid),
+                "{}",
+                directory.display()
+            );
+        }
+        assert_eq!(cgroup.pids().unwrap(), [child.pid]);
+        assert!(!cgroup.is_empty().unwrap());
+        drop(child);
+        assert!(cgroup.is_empty().unwrap());
+        cgroup.remove().unwrap();
+        assert!(cgroup.directories().all(|directory| !directory.exists()));
+        // Directories above are left, as they may be another container's.
+        assert_eq!(bed.directories().len(), bed.host.joined().len());
+        assert_eq!(cgroup.pids().unwrap(), []);
+        cgroup.remove().unwrap();
+    }
+
+    #[test]
+    fn a_failed_creation_leaves_no_directory_not_even_above() {
+        let bed = Bed::new();
+        let limits =
+            Limits { cpu: Cpu { cpus: Some("100000".into()), ..Cpu::default() }, ..Limits::default() };
+        let error = Cgroup::create(&bed.host, &bed.path("deep/below/c"), &limits).unwrap_err();
+        assert!(error.to_string().starts_with("cannot set cpu.cpus to 100000 in /"), "{error}");
+        assert_eq!(bed.directories(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn a_cgroup_with_processes_is_not_taken_over_but_an_empty_one_is() {
+        let bed = Bed::new();
+        let first = bed.create("c/inner", &Limits::default());
+        let child = Child::enter(&first, sleep);
+        for path in ["c", "c/inner"] {
+            match Cgroup::create(&bed.host, &bed.path(path), &Limits::default()).unwrap_err() {
+                Error::AlreadyInUse { pid, .. } => assert_eq!(pid, child.pid),
+                other => panic!("{other}"),
+            }
+        }
+        assert_eq!(first.pids().unwrap(), [child.pid]);
+        drop(child);
+        let second = bed.create("c/inner", &Limits::default());
+        assert!(second.directories().eq(first.directories()));
+        second.remove().unwrap();
+    }
+
+    #[test]
+    fn saved_directories_are_enough_to_clean_up_and_others_are_left_alone() {
+        let bed = Bed::new();
+        let cgroup = bed.create("c", &Limits::default());
+        let child = Child::enter(&cgroup, sleep);
+        let saved: Vec<PathBuf> = cgroup.directories().map(FilePath::to_owned).collect();
+        drop(cgroup);
+        let outside = Tree::new(&[("cgroup.procs", "1\n")]);
+        let roots = bed.host.joined().iter().map(|h| h.root.clone());
+        let climbing = saved.iter().map(|path| path.join("../..")).collect::<Vec<_>>();
+        let damaged: Vec<PathBuf> = roots.chain(climbing).chain([outside.path()]).collect();
+        assert_eq!(Cgroup::from_directories(&bed.host, damaged).directories().count(), 0);
+        let cgroup = Cgroup::from_directories(&bed.host, saved.iter().rev().cloned());
+        assert!(cgroup.directories().eq(saved.iter()));
+        cgroup.kill().unwrap();
+        drop(child);
+        cgroup.remove().unwrap();
+        assert!(saved.iter().all(|path| !path.exists()));
+    }
+
+    #[test]
+    fn open_finds_what_exists_and_names_what_does_not() {
+        let bed = Bed::new();
+        let error = Cgroup::open(&bed.host, &bed.path("c")).unwrap_err();
+        assert!(matches!(error, Error::Missing(_)), "{error}");
+        let made = bed.create("c", &Limits::default());
+        assert!(Cgroup::open(&bed.host, &bed.path("c")).unwrap().directories().eq(made.directories()));
+        made.remove().unwrap();
+    }
+
+    #[test]
+    fn a_systemd_path_is_made_as_directories_where_systemd_does_not_run_the_host() {
+        let bed = Bed::new();
+        if bed.host.has_systemd() {
+            return;
+        }
+        let unit = format!("wamr{}.slice:test:c", std::process::id());
+        let path = Path::parse(&unit).unwrap();
+        let cgroup = Cgroup::create(&bed.host, &path, &Limits::default()).unwrap();
+        cgroup.remove().unwrap();
+        for directory in cgroup.directories() {
+            rustix::fs::rmdir(directory.parent().unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn creation_in_parallel_under_one_new_parent_works() {
+        let bed = Bed::new();
+        std::thread::scope(|scope| {
+            for i in 0..8 {
+                let bed = &bed;
+                scope.spawn(move || {
+                    let limits = Limits {
+                        memory: Memory { limit: Some(64 << 20), ..Memory::default() },
+                        ..Limits::default()
+                    };
+                    for _ in 0..10 {
+                        bed.create(&format!("a/b/{i}"), &limits).remove().unwrap();
+                    }
+                });
+            }
+        });
+    }
+
+    /// What each step costs here: `cargo test -p cgroup --release -- --ignored --nocapture cost`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn cost_of_a_cgroup() {
+        let bed = Bed::new();
+        let keep = bed.create("keep", &Limits::default());
+        let limits = Limits {
+            memory: Memory { limit: Some(64 << 20), swap: Some(64 << 20), ..Memory::default() },
+            cpu: Cpu { shares: Some(512), quota: Some(50_000), period: Some(100_000), ..Cpu::default() },
+            pids: Some(64),
+            ..Limits::default()
+        };
+        let mut times = [const { Vec::new() }; 6];
+        for _ in 0..300 {
+            let mut start = std::time::Instant::now();
+            let mut lap = |step: usize| {
+                times[step].push(start.elapsed());
+                start = std::time::Instant::now();
+            };
+            let cgroup = bed.create("c", &limits);
+            lap(0);
+            drop(cgroup.entry().unwrap());
+            lap(1);
+            drop(cgroup.stats());
+            lap(2);
+            let mut child = Child::enter(&cgroup, sleep);
+            lap(3);
+            cgroup.kill().unwrap();
+            child.wait_signal();
+            lap(4);
+            cgroup.remove().unwrap();
+            lap(5);
+        }
+        for (name, mut times) in
+            ["create", "entry", "stats", "fork and enter", "kill", "remove"].iter().zip(times)
+        {
+            times.sort_unstable();
+            println!("{name}: p50 {:?}, p99 {:?}", times[150], times[297]);
+        }
+        keep.remove().unwrap();
     }
 }

@@ -10,7 +10,8 @@ use crate::{Controller, Controllers, Error, Result, file, systemd};
 /// The cgroup version that holds the host's controllers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// One hierarchy per controller or group of controllers. A v2 tree that is mounted beside them (hybrid) is left alone.
+    /// One hierarchy per controller or group of controllers. A v2 tree that is mounted beside them (hybrid)
+    /// is left alone.
     V1,
     /// The unified hierarchy.
     V2,
@@ -51,8 +52,8 @@ struct Mounts {
 impl Host {
     /// Reads `/proc/self/mountinfo`.
     ///
-    /// v1 is in force if any of its memory, cpu and pids controllers is mounted; a host that has nothing but, say,
-    /// `net_cls` in v1 (VPN clients do that) is a v2 host.
+    /// v1 is in force if any of its memory, cpu and pids controllers is mounted; a host that has nothing but,
+    /// say, `net_cls` in v1 (VPN clients do that) is a v2 host.
     ///
     /// # Errors
     /// [`Error::NoHierarchy`], or [`Error::Io`] if mountinfo cannot be read.
@@ -64,8 +65,8 @@ impl Host {
         Self::new(mounts.v1, mounts.v2, systemd::runs_host())
     }
 
-    /// A host whose hierarchies are at the places given: v1 controllers as in mount options (`cpu,cpuacct`), and the
-    /// v2 tree. The directories can be subtrees of the real ones.
+    /// A host whose hierarchies are at the places given: v1 controllers as in mount options (`cpu,cpuacct`),
+    /// and the v2 tree. The directories can be subtrees of the real ones.
     ///
     /// # Errors
     /// [`Error::NoHierarchy`].
@@ -84,7 +85,8 @@ impl Host {
             }
         }
         joined.sort_by_key(|h| h.controllers.iter().next().map(|first| first as u8));
-        let holds_limits: Controllers = [Controller::Memory, Controller::Cpu, Controller::Pids].into_iter().collect();
+        let holds_limits: Controllers =
+            [Controller::Memory, Controller::Cpu, Controller::Pids].into_iter().collect();
         let v1 = joined.iter().any(|h| !h.controllers.and(holds_limits).is_empty());
         let version = match v2 {
             Some(root) if v1 => {
@@ -149,7 +151,8 @@ struct Found {
     v2: Option<PathBuf>,
 }
 
-/// `proc_pid_mountinfo(5)`: id parent major:minor root mount-point options [tags] - type source super-options.
+/// `proc_pid_mountinfo(5)`: id parent major:minor root mount-point options [tags] - type source
+/// super-options.
 fn parse(mountinfo: &str) -> Found {
     let mut found = Found::default();
     for line in mountinfo.lines() {
@@ -165,7 +168,8 @@ fn parse(mountinfo: &str) -> Found {
             found.v2.get_or_insert(place);
             continue;
         }
-        let names: Vec<&str> = options.unwrap_or_default().split(',').filter(|o| !matches!(*o, "rw" | "ro")).collect();
+        let names: Vec<&str> =
+            options.unwrap_or_default().split(',').filter(|o| !matches!(*o, "rw" | "ro")).collect();
         let options = names.join(",");
         if !found.v1.iter().any(|(known, _)| *known == options) {
             found.v1.push((options, place));
@@ -176,7 +180,8 @@ fn parse(mountinfo: &str) -> Found {
 
 /// Undoes mountinfo's octal escapes for space, tab, newline and backslash.
 fn unescape(field: &str) -> PathBuf {
-    let plain = field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
+    let plain =
+        field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
     PathBuf::from(plain)
 }
 

@@ -10,18 +10,19 @@ use crate::{Error, Host, Result};
 pub enum Path {
     /// A path from the root of each hierarchy, without a leading slash.
     ///
-    /// A relative `cgroupsPath` is taken from the root as well. The specification leaves the place to the runtime; one
-    /// relative to the server would depend on who happened to start the server.
+    /// A relative `cgroupsPath` is taken from the root as well. The specification leaves the place to the
+    /// runtime; one relative to the server would depend on who happened to start the server.
     Cgroupfs(PathBuf),
     /// A unit of systemd: `slice:prefix:name`.
     Systemd(Unit),
 }
 
 impl Path {
-    /// Parses `cgroupsPath`. Three parts with colons and no slash are systemd's form, as containerd writes it.
+    /// Parses `cgroupsPath`. Three parts with colons and no slash are systemd's form, as containerd writes
+    /// it.
     ///
     /// # Errors
-    /// [`Error::Path`] if it is empty, the root, or has a `..`, a control character or an empty or impossible name.
+    /// [`Error::Path`] if it is empty or the root, or has a `..`, a control character or an impossible name.
     pub fn parse(cgroups_path: &str) -> Result<Self> {
         let wrong = |reason| Error::Path { path: cgroups_path.to_owned(), reason };
         if cgroups_path.chars().any(char::is_control) {
@@ -47,9 +48,10 @@ impl Path {
 
     /// The directory below each hierarchy's root, if it may be made there through cgroupfs.
     ///
-    /// This is where another driver branches off. systemd allows one writer per part of the tree: what it did not
-    /// delegate it may change or take away at the next reload, limits included. So where systemd runs the host, its
-    /// units are its own to make; where it does not, nobody else makes them, and plain directories are right.
+    /// This is where another driver branches off. systemd allows one writer per part of the tree: what it did
+    /// not delegate it may change or take away at the next reload, limits included. So where systemd runs the
+    /// host, its units are its own to make; where it does not, nobody else makes them, and plain directories
+    /// are right.
     pub(crate) fn directory(&self, host: &Host) -> Result<PathBuf> {
         match self {
             Self::Systemd(unit) if host.has_systemd() => Err(Error::Systemd(unit.to_string())),
@@ -72,8 +74,14 @@ mod tests {
 
     #[test]
     fn paths_are_taken_from_the_root_of_the_hierarchy() {
-        for text in ["/kubepods/burstable/pod1/c1", "kubepods/burstable/pod1/c1", "//kubepods/./burstable/pod1//c1/"] {
-            assert_eq!(Path::parse(text).unwrap(), Path::Cgroupfs("kubepods/burstable/pod1/c1".into()), "{text}");
+        for text in
+            ["/kubepods/burstable/pod1/c1", "kubepods/burstable/pod1/c1", "//kubepods/./burstable/pod1//c1/"]
+        {
+            assert_eq!(
+                Path::parse(text).unwrap(),
+                Path::Cgroupfs("kubepods/burstable/pod1/c1".into()),
+                "{text}"
+            );
         }
         assert_eq!(Path::parse("/a/b:c:d").unwrap(), Path::Cgroupfs("a/b:c:d".into()));
     }
@@ -82,13 +90,16 @@ mod tests {
     fn systemd_paths_are_recognised_by_their_form() {
         let path = Path::parse("kubepods-burstable-pod1.slice:cri-containerd:c1").unwrap();
         assert!(matches!(path, Path::Systemd(_)));
-        let expected = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-c1.scope";
+        let expected =
+            "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice/cri-containerd-c1.scope";
         assert_eq!(path.relative(), PathBuf::from(expected));
     }
 
     #[test]
     fn what_could_leave_the_hierarchy_or_names_nothing_is_refused() {
-        for text in ["", "/", ".", "//", "/a/../b", "..", "a\0b", "/a\nb", "a.slice:p:", "a:p:c", "a--b.slice:p:c"] {
+        for text in
+            ["", "/", ".", "//", "/a/../b", "..", "a\0b", "/a\nb", "a.slice:p:", "a:p:c", "a--b.slice:p:c"]
+        {
             let error = Path::parse(text).unwrap_err();
             assert!(matches!(error, Error::Path { .. }), "{text:?}: {error}");
         }
@@ -100,7 +111,7 @@ mod tests {
         let path = Path::parse("a.slice:cri-containerd:c1").unwrap();
         assert_eq!(path.directory(&host).unwrap(), PathBuf::from("a.slice/cri-containerd-c1.scope"));
         let host = Host::new(Vec::new(), Some("/nonexistent".into()), true).unwrap();
-        assert!(path.directory(&host).unwrap_err().to_string().contains("SystemdCgroup = false"));
+        assert!(path.directory(&host).unwrap_err().to_string().contains("cgroupDriver to cgroupfs"));
         assert!(Path::parse("/a/c1").unwrap().directory(&host).is_ok());
     }
 }

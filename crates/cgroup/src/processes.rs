@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use crate::{Cgroup, Error, Result, file};
 
 impl Cgroup {
-    /// Process ids of everything in this cgroup and those below it, as the server sees them. Processes of a pid
-    /// namespace it does not see are left out. Empty if the cgroup does not exist.
+    /// Process ids of everything in this cgroup and those below it, as the server sees them. Processes of a
+    /// pid namespace it does not see are left out. Empty if the cgroup does not exist.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -44,7 +44,9 @@ pub(crate) fn collect(directory: &Path, pids: &mut Vec<i32>) -> Result<()> {
     let path = directory.join("cgroup.procs");
     match file::read(&path) {
         // 0 is a process outside our pid namespace.
-        Ok(text) => pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0)),
+        Ok(text) => {
+            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0))
+        }
         Err(e) if is_gone(&e) => return Ok(()),
         // v2's threaded groups have no such list; their processes are in that of the domain above.
         Err(e) if e.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}

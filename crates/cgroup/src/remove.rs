@@ -1,42 +1,82 @@
 //! Removing a cgroup.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use crate::{Cgroup, Error, Result, processes, wait};
 
-/// How long a directory may stay busy after its last process was seen ending.
+/// How long directories may stay busy after the last process was seen ending.
 const LIMIT: Duration = Duration::from_secs(2);
 
 impl Cgroup {
-    /// Removes its directories and those below them, in every hierarchy; not those above, which other containers may be
-    /// about to use. What does not exist is fine. A busy one is tried again for two seconds; the others are removed
-    /// nevertheless.
+    /// Removes its directories and those below them, in every hierarchy; not those above, which other
+    /// containers may be about to use. What does not exist is fine. Busy ones are tried again, for two
+    /// seconds in all; the others are removed nevertheless.
     ///
     /// # Errors
-    /// [`Error::Busy`] with the processes that are in the way, [`Error::Io`]: of the first directory that failed.
+    /// Of the first directory that failed: [`Error::Busy`] with the processes in the way, [`Error::Io`].
     pub fn remove(&self) -> Result<()> {
-        let failures: Vec<Error> = self.directories().filter_map(|directory| remove(directory).err()).collect();
+        let deadline = Instant::now() + LIMIT;
+        let failures: Vec<Error> =
+            self.directories().filter_map(|directory| remove(directory, deadline).err()).collect();
         failures.into_iter().next().map_or(Ok(()), Err)
     }
 }
 
-fn remove(directory: &Path) -> Result<()> {
+fn remove(directory: &Path, deadline: Instant) -> Result<()> {
     let busy = || {
         let mut pids = Vec::new();
         processes::collect(directory, &mut pids)?;
         Err(Error::Busy { directory: directory.to_owned(), pids })
     };
-    wait::until(LIMIT, || match rustix::fs::rmdir(directory) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    wait::until(left, || match rustix::fs::rmdir(directory) {
         Ok(()) | Err(Errno::NOENT) => Some(Ok(())),
         Err(Errno::BUSY | Errno::NOTEMPTY) => {
             // Only now is it worth looking: nearly no container has cgroups of its own.
             let children = processes::children(directory).unwrap_or_default();
-            children.iter().try_for_each(|child| remove(child)).err().map(Err)
+            children.iter().try_for_each(|child| remove(child, deadline)).err().map(Err)
         }
         Err(errno) => Some(Err(Error::io("remove cgroup", directory, errno))),
     })
     .unwrap_or_else(busy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+    use crate::testbed::{Bed, Child, sleep};
+
+    #[test]
+    fn groups_below_are_removed_with_it() {
+        for bed in [Some(Bed::new()), Bed::unified()].into_iter().flatten() {
+            let cgroup = bed.create("c", &Limits::default());
+            bed.create("c/a/b", &Limits::default());
+            bed.create("c/d", &Limits::default());
+            cgroup.remove().unwrap();
+            assert!(cgroup.directories().all(|directory| !directory.exists()));
+        }
+    }
+
+    #[test]
+    fn a_busy_one_is_waited_for_and_then_reported_with_its_processes() {
+        let bed = Bed::new();
+        let cgroup = bed.create("c", &Limits::default());
+        let child = Child::enter(&cgroup, sleep);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let error = cgroup.remove().unwrap_err();
+                assert!(matches!(&error, Error::Busy { pids, .. } if *pids == [child.pid]), "{error}");
+            });
+        });
+        let ending = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(child);
+        });
+        cgroup.remove().unwrap();
+        ending.join().unwrap();
+    }
 }

@@ -1,5 +1,5 @@
-//! systemd's names for cgroups (`systemd.slice(5)`, `systemd.scope(5)`). Its driver, which asks systemd over D-Bus for a
-//! transient scope with delegation, will be here too.
+//! systemd's names for cgroups (`systemd.slice(5)`, `systemd.scope(5)`). Its driver, which asks systemd over
+//! D-Bus for a transient scope with delegation, will be here too.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,10 +38,15 @@ impl Unit {
     /// The scope, like `cri-containerd-c1.scope`.
     #[must_use]
     pub fn scope(&self) -> String {
-        if self.prefix.is_empty() { format!("{}.scope", self.name) } else { format!("{}-{}.scope", self.prefix, self.name) }
+        if self.prefix.is_empty() {
+            format!("{}.scope", self.name)
+        } else {
+            format!("{}-{}.scope", self.prefix, self.name)
+        }
     }
 
-    /// The directory of the slice: each dash is a level, `a-b.slice` lies in `a.slice`. Empty for the root slice.
+    /// The directory of the slice: each dash is a level, `a-b.slice` lies in `a.slice`. Empty for the root
+    /// slice.
     #[must_use]
     pub fn slice_directory(&self) -> PathBuf {
         let stem = self.slice.strip_suffix(".slice").unwrap_or(&self.slice);

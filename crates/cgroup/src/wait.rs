@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Calls `done` until it gives something or the time is over, sleeping longer each time: most things here take a
-/// fraction of a millisecond, and what takes longer must not keep a processor busy.
+/// Calls `done` until it gives something or the time is over, sleeping longer each time: most things here
+/// take a fraction of a millisecond, and what takes longer must not keep a processor busy.
 pub(crate) fn until<T>(limit: Duration, mut done: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_micros(50);

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use containerd_shim_protos::api::{Envelope, ForwardRequest};
-use containerd_shim_protos::shim_async::{Client, Events, EventsClient};
+use containerd_shim_protos::api::ForwardRequest;
+use containerd_shim_protos::shim::event::Envelope;
+use containerd_shim_protos::shim_async::{Client, EventsClient};
 use protobuf::well_known_types::any::Any;
 use protobuf::{MessageField, MessageFull};
 use tokio::sync::Notify;
@@ -43,13 +44,13 @@ impl Publisher {
     }
 
     /// Queues one event. Never blocks, never fails.
-    pub fn publish(&self, topic: &str, event: &impl MessageFull) {
+    pub fn publish<M: MessageFull>(&self, topic: &str, event: &M) {
         let value = match event.write_to_bytes() {
             Ok(value) => value,
             Err(e) => return log::error!("encode an event for {topic}: {e}"),
         };
         // Bare message names, as containerd's typeurl has them: no `type.googleapis.com/` before.
-        let type_url = event.descriptor_dyn().full_name().to_owned();
+        let type_url = M::descriptor().full_name().to_owned();
         let envelope = Envelope {
             timestamp: MessageField::some(Instant::now().timestamp()),
             namespace: self.namespace.to_string(),

@@ -1,1 +1,45 @@
-//! Safe API over WAMR: engine, module, instance, WASI context.
+//! Safe API over WAMR for one guest per process.
+//!
+//! The life of a guest, and the process each step is made for:
+//!
+//! ```text
+//! zygote     signals::exit_on_termination, Engine::init       once
+//! template   Module::load, Instance::new                      no guest code runs
+//!   fork
+//! container  Instance::set_max_memory_pages, set_wasi, run    then the process ends
+//! ```
+//!
+//! Everything before the fork may as well happen in the container's process. No type here is `Send`:
+//! WAMR's state belongs to the thread that called [`Engine::init`], and a fork keeps that thread. The fork
+//! may be a raw `clone3` without the C library's knowledge.
+//!
+//! A guest's own threads (wasi-threads) are native threads of the container's process. [`Instance::run`]
+//! returns when the main one ends, whatever the others do: the caller is expected to end the process then,
+//! as a C program's return from `main` does.
+//!
+//! WAMR prints nothing: descriptors 1 and 2 belong to the guest.
+
+mod engine;
+mod error;
+mod instance;
+mod module;
+mod run;
+pub mod signals;
+mod source;
+mod trap;
+mod wasi;
+
+pub use engine::Engine;
+pub use error::Error;
+pub use instance::{Instance, InstanceOptions};
+pub use module::{MemoryLimits, Module};
+pub use run::{Entry, Outcome};
+pub use source::ModuleSource;
+pub use trap::Trap;
+pub use wasi::{Preopen, Wasi};
+
+/// What this crate's functions return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Bytes of a WebAssembly page.
+pub const PAGE_SIZE: u64 = 64 * 1024;

@@ -21,6 +21,9 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+/// From `linux/sched.h` (Linux 5.7); libc's constant of this name is too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// The two sides of a fork.
 pub(crate) enum Side {
     /// In the calling process: the child's id as seen here, and its pidfd.
@@ -44,7 +47,7 @@ pub(crate) unsafe fn fork_sibling(namespaces: u64, cgroup: Option<BorrowedFd<'_>
         ..CloneArgs::default()
     };
     if let Some(directory) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = directory.as_raw_fd() as u64;
     }
     let mut tid_address: u64 = 0;

@@ -67,7 +67,7 @@ fn warm_up() -> Result<Warm, String> {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let _ = rustix::thread::set_name(c"wamr-zygote");
     // A huge page under a linear memory of a few pages would be charged to the container in full.
-    rustix::process::disable_transparent_huge_pages(true).map_err(|e| format!("disable huge pages: {e}"))?;
+    disable_huge_pages().map_err(|e| format!("disable huge pages: {e}"))?;
     // Handlers are inherited: SIGTERM ends a guest although it is process 1 of its namespace, where the
     // default action would do nothing.
     wamr::signals::exit_on_termination().map_err(|e| format!("install signal handlers: {e}"))?;
@@ -75,6 +75,14 @@ fn warm_up() -> Result<Warm, String> {
     let filter = jail::Filter::compile().map_err(|e| format!("compile the seccomp filter: {e}"))?;
     let zygote_root = jail::MinimalRoot::enter().map_err(|e| format!("make a minimal mount namespace: {e}"))?;
     Ok(Warm { engine, filter, zygote_root })
+}
+
+fn disable_huge_pages() -> std::io::Result<()> {
+    // SAFETY: `PR_SET_THP_DISABLE` takes a flag and three zeros, and touches no memory of ours.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 fn answer(warm: &Warm, own_pids: BorrowedFd<'_>, bytes: &[u8], fds: Vec<OwnedFd>) -> Result<(i32, OwnedFd), Reply> {
@@ -107,7 +115,7 @@ fn answer(warm: &Warm, own_pids: BorrowedFd<'_>, bytes: &[u8], fds: Vec<OwnedFd>
 }
 
 fn enter_pid_namespace(namespace: BorrowedFd<'_>) -> Result<(), Reply> {
-    rustix::thread::move_into_link_name_space(namespace, Some(rustix::thread::LinkNameSpaceType::Process))
+    rustix::thread::move_into_link_name_space(namespace, Some(rustix::thread::LinkNameSpaceType::ProcessID))
         .map_err(|e| Reply::Refused(e.raw_os_error()))
 }
 

@@ -1,7 +1,7 @@
 //! Create: from a bundle to a confined process that stands before its guest's first instruction.
 //!
 //! Blocks, so it runs on a blocking thread. Every step that leaves something behind is undone when a later
-//! one fails: descriptors and detached mounts by being dropped, the rest by [`Undo`].
+//! one fails: descriptors and detached mounts by being dropped, the rest by [`Unfinished`].
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -79,11 +79,11 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     };
     let cgroup_path = cgroup::Path::parse(&cgroup_path).map_err(|e| Error::Invalid(e.to_string()))?;
     let cgroup = Cgroup::create(&server.cgroups, &cgroup_path, &plan.limits).map_err(cgroup_error)?;
-    let mut undo = Undo { cgroup: Some(cgroup), bundle: &creation.bundle, forked: None };
-    let Some(cgroup) = &undo.cgroup else { unreachable!("it was put there") };
-
-    let record = Record { server: server.place.directory().to_owned(), cgroup: cgroup.directories().to_vec() };
-    record.write(&creation.bundle).map_err(|e| Error::io("write the container's record", &e))?;
+    let mut made = Unfinished(Some(Parts { cgroup, bundle: creation.bundle, forked: None }));
+    let parts = made.parts()?;
+    let cgroup = parts.cgroup.directories().map(Path::to_owned).collect();
+    let record = Record { server: server.place.directory().to_owned(), cgroup };
+    record.write(&parts.bundle).map_err(|e| Error::io("write the container's record", &e))?;
 
     let request = ForkRequest {
         confinement: confinement(&plan, &file_system),
@@ -100,42 +100,52 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         }),
     };
     let (gate, far_end) = Gate::pair().map_err(|e| Error::io("make the line to the container", &e))?;
+    let given = Given { far_end, guest_ends, module: contents, file_system: &file_system, joined };
+    parts.forked = Some(fork(server, &request, given, &parts.cgroup)?);
+    let ready = gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, &parts.cgroup, &plan))?;
+    for warning in ready.warnings {
+        log::warn!("container {:?}: {warning}", creation.id);
+    }
+
+    let name = format!("container {:?}", creation.id);
+    let (Parts { cgroup, bundle, .. }, forked) = made.finish()?;
+    Ok(Container {
+        init: Arc::new(Process::new(name, forked, gate, creation.stdio, kept)),
+        id: creation.id,
+        bundle,
+        cgroup,
+        execs: Default::default(),
+        busy: Default::default(),
+    })
+}
+
+/// Descriptors for the container process alone: the server's copies close when the fork is done, so that ends of
+/// file come when they should.
+struct Given<'a> {
+    far_end: OwnedFd,
+    guest_ends: stdio::GuestEnds,
+    module: fs::File,
+    file_system: &'a FileSystem,
+    joined: Vec<(NamespaceKind, OwnedFd)>,
+}
+
+fn fork(server: &Server, request: &ForkRequest<'_>, given: Given<'_>, cgroup: &Cgroup) -> Result<Forked> {
     let entry = cgroup.entry().map_err(cgroup_error)?;
     let (cgroup_procs, cgroup_v2): (Vec<BorrowedFd<'_>>, _) = match &entry {
         Entry::Procs(files) => (files.iter().map(AsFd::as_fd).collect(), None),
         Entry::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
     };
     let descriptors = ForkDescriptors {
-        gate: far_end.as_fd(),
-        stdio: guest_ends.borrow(),
-        module: Some(contents.as_fd()),
-        root: Some(file_system.root()),
-        mounts: file_system.mounts(),
-        join: joined.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect(),
+        gate: given.far_end.as_fd(),
+        stdio: given.guest_ends.borrow(),
+        module: Some(given.module.as_fd()),
+        root: Some(given.file_system.root()),
+        mounts: given.file_system.mounts(),
+        join: given.joined.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect(),
         cgroup_procs,
         cgroup_v2,
     };
-    let forked = server.zygote.fork(&request, &descriptors).map_err(fork_error)?;
-    // Our copies go, so that the ends of pipes and of the gate are the container's alone.
-    drop((descriptors, entry, far_end, guest_ends));
-    let forked = undo.forked.insert(forked);
-    let ready = gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, forked, undo.cgroup.as_ref(), &plan))?;
-    for warning in ready.warnings {
-        log::warn!("container {:?}: {warning}", creation.id);
-    }
-
-    let name = format!("container {:?}", creation.id);
-    let (Some(forked), Some(cgroup)) = (undo.forked.take(), undo.cgroup.take()) else {
-        return Err(Error::Internal("a container was lost while it was made".to_owned()));
-    };
-    Ok(Container {
-        init: Arc::new(Process::new(name, forked, gate, creation.stdio, kept)),
-        id: creation.id,
-        bundle: creation.bundle,
-        cgroup,
-        execs: Default::default(),
-        busy: Default::default(),
-    })
+    server.zygote.fork(request, &descriptors).map_err(fork_error)
 }
 
 fn plan(server: &Server, creation: &Creation) -> Result<Plan> {
@@ -182,9 +192,9 @@ fn open_namespaces(plan: &Plan) -> Result<Vec<(NamespaceKind, OwnedFd)>> {
 
 fn cgroup_error(error: cgroup::Error) -> Error {
     match error {
-        cgroup::Error::InUse { .. } => Error::Exists(error.to_string()),
-        _ if error.is_invalid_limit() => Error::Invalid(error.to_string()),
-        _ => Error::Internal(error.to_string()),
+        cgroup::Error::AlreadyInUse { .. } => Error::Exists(error.to_string()),
+        cgroup::Error::Io { .. } => Error::Internal(error.to_string()),
+        _ => Error::Invalid(error.to_string()),
     }
 }
 
@@ -195,47 +205,53 @@ fn fork_error(error: zygote::Error) -> Error {
     }
 }
 
-/// Why a container process did not get ready. One that the kernel killed for its memory limit could not say so.
-fn not_ready(error: zygote::Error, forked: &Forked, cgroup: Option<&Cgroup>, plan: &Plan) -> Error {
-    match error {
-        zygote::Error::Container(why) => Error::Invalid(why),
-        zygote::Error::NotReady(why) => {
-            let killed = cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0));
-            match (killed, plan.limits.memory.limit) {
-                (true, Some(limit)) => Error::Invalid(format!(
-                    "loading the module takes more than the memory limit of {limit} bytes: raise the limit"
-                )),
-                _ => {
-                    let _ = rustix::process::pidfd_send_signal(&forked.pidfd, rustix::process::Signal::KILL);
-                    let status = Exit::reap_blocking(forked.pidfd.as_fd()).map_or(0, |exit| exit.status);
-                    Error::Internal(format!("{why} (exit status {status})"))
-                }
-            }
-        }
-        other => Error::Internal(other.to_string()),
+/// Why the process did not get ready. One that the kernel killed for its memory limit could not say so.
+fn not_ready(error: zygote::Error, cgroup: &Cgroup, plan: &Plan) -> Error {
+    match (error, plan.limits.memory.limit) {
+        (zygote::Error::Container(why), _) => Error::Invalid(why),
+        (zygote::Error::NotReady(_), Some(limit)) if cgroup.oom_kills() > 0 => Error::Invalid(format!(
+            "loading the module takes more than the memory limit of {limit} bytes: raise the limit"
+        )),
+        (other, _) => Error::Internal(other.to_string()),
     }
 }
 
-/// Undoes what is left of a container that was not finished.
-struct Undo<'a> {
-    cgroup: Option<Cgroup>,
-    bundle: &'a Path,
+/// A container that is being made: undone when dropped, unless it was finished.
+struct Unfinished(Option<Parts>);
+
+/// What outlives a failed step unless it is undone.
+struct Parts {
+    cgroup: Cgroup,
+    bundle: PathBuf,
     forked: Option<Forked>,
 }
 
-impl Drop for Undo<'_> {
+impl Unfinished {
+    fn parts(&mut self) -> Result<&mut Parts> {
+        self.0.as_mut().ok_or_else(|| Error::Internal("a container was finished twice".to_owned()))
+    }
+
+    /// Nothing is to be undone any more.
+    fn finish(mut self) -> Result<(Parts, Forked)> {
+        let forked = self.parts()?.forked.take();
+        let forked = forked.ok_or_else(|| Error::Internal("a container was not forked".to_owned()))?;
+        let parts = self.0.take().ok_or_else(|| Error::Internal("a container was finished twice".to_owned()))?;
+        Ok((parts, forked))
+    }
+}
+
+impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(forked) = &self.forked {
+        let Some(Parts { cgroup, bundle, forked }) = self.0.take() else { return };
+        if let Some(forked) = forked {
             // Both fail only if it is dead and reaped already.
             let _ = rustix::process::pidfd_send_signal(&forked.pidfd, rustix::process::Signal::KILL);
             let _ = Exit::reap_blocking(forked.pidfd.as_fd());
         }
-        if let Some(cgroup) = &self.cgroup {
-            if let Err(e) = cgroup.kill().and_then(|()| cgroup.remove()) {
-                log::error!("remove the cgroup of a container that could not be made: {e}");
-            }
-            Record::remove(self.bundle);
+        if let Err(e) = cgroup.kill().and_then(|()| cgroup.remove()) {
+            log::error!("remove the cgroup of a container that could not be made: {e}");
         }
+        Record::remove(&bundle);
     }
 }
 

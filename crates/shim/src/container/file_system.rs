@@ -7,7 +7,7 @@ use std::path::Path;
 
 use containerd_shim_protos::api::Mount;
 use image::{Entrypoint, Module, Tree};
-use jail::{Attach, Detached, RootfsMount};
+use jail::{Attach, Detached, DeviceNodes, MountOptions, RootfsMount};
 
 use super::create::Creation;
 use crate::error::{Error, Result};
@@ -29,24 +29,24 @@ impl FileSystem {
     /// # Errors
     /// Names the mount.
     pub fn new(server: &Server, plan: &Plan, creation: &Creation) -> Result<FileSystem> {
-        let fallback = creation.bundle.join("rootfs");
-        let root = if creation.rootfs.is_empty() {
-            jail::directory_as_root(&plan.root.path)
-        } else {
-            jail::rootfs(&creation.rootfs.iter().map(rootfs_mount).collect::<Vec<_>>(), &fallback)
-        };
+        // Given no mounts, the directory the spec names is the root.
+        let bundle_root = creation.bundle.join("rootfs");
+        let root_path = if creation.rootfs.is_empty() { &plan.root.path } else { &bundle_root };
+        let mounts: Vec<RootfsMount> = creation.rootfs.iter().map(rootfs_mount).collect();
+        let root = jail::rootfs(&mounts, root_path);
         let root = root.map_err(|e| Error::Internal(format!("mount the root file system: {e}")))?;
         let mut file_system = FileSystem { root, mounts: Vec::new(), layers: layers(&creation.rootfs) };
         for mount in &plan.mounts {
             let failed = |e: jail::Error| Error::Invalid(format!("mount at {:?}: {e}", mount.destination));
             let options = jail::parse_options(&mount.options).map_err(failed)?;
             let detached = match &mount.source {
-                Source::Bind { path, recursive } => jail::bind(path, *recursive, &options).map_err(failed)?,
-                Source::DeviceNodes { private: false } => directory(device_nodes(server)?),
-                Source::DeviceNodes { private: true } => directory(jail::private_device_nodes().map_err(failed)?),
-                Source::Filesystem { kind, source } => {
-                    directory(jail::filesystem(kind, source, &options).map_err(failed)?)
+                Source::Bind { path, recursive } => {
+                    let options = MountOptions { bind: Some(*recursive), ..options };
+                    jail::bind(path, &options).map_err(failed)?
                 }
+                Source::DeviceNodes { private: false } => directory(device_nodes(server)?),
+                Source::DeviceNodes { private: true } => directory(DeviceNodes::writable().map_err(failed)?),
+                Source::Filesystem { kind, source } => jail::filesystem(kind, source, &options).map_err(failed)?,
                 Source::Skip(_) => continue,
             };
             file_system.mounts.push((mount.destination.clone(), detached));
@@ -60,9 +60,10 @@ impl FileSystem {
         for path in &plan.masked_paths {
             let there = self.tree()?.directory(Path::new(path)).map_err(|e| Error::Invalid(e.to_string()))?;
             let Some(is_directory) = there else { continue };
+            let read_only = jail::parse_options(&["ro".to_owned()]);
             let cover = match is_directory {
-                true => jail::empty_directory().map(directory),
-                false => jail::bind(Path::new("/dev/null"), false, &jail::MountOptions::default()),
+                true => read_only.and_then(|options| jail::filesystem("tmpfs", "masked", &options)),
+                false => jail::bind(Path::new("/dev/null"), &MountOptions::default()),
             };
             let cover = cover.map_err(|e| Error::Internal(format!("mask {path:?}: {e}")))?;
             self.mounts.push((path.clone(), cover));
@@ -132,12 +133,12 @@ impl FileSystem {
     }
 }
 
-fn rootfs_mount(mount: &Mount) -> RootfsMount<'_> {
+fn rootfs_mount(mount: &Mount) -> RootfsMount {
     RootfsMount {
-        kind: &mount.type_,
-        source: &mount.source,
-        target: &mount.target,
-        options: mount.options.iter().map(String::as_str).collect(),
+        kind: mount.type_.clone(),
+        source: mount.source.clone(),
+        options: mount.options.clone(),
+        target: (!mount.target.is_empty()).then(|| mount.target.clone().into()),
     }
 }
 
@@ -145,15 +146,15 @@ fn directory(fd: OwnedFd) -> Detached {
     Detached { fd, directory: true }
 }
 
-/// The server's `/dev`, made for the first container that asks.
+/// A clone of the server's `/dev`, which is made for the first container that asks.
 fn device_nodes(server: &Server) -> Result<OwnedFd> {
     let failed = |e: jail::Error| Error::Internal(format!("make /dev: {e}"));
     if server.device_nodes.get().is_none() {
         // Two may get here at once; one of the two file systems is dropped then.
-        let _ = server.device_nodes.set(jail::device_nodes().map_err(failed)?);
+        let _ = server.device_nodes.set(DeviceNodes::new().map_err(failed)?);
     }
     let shared = server.device_nodes.get().ok_or_else(|| Error::Internal("make /dev: not made".to_owned()))?;
-    jail::clone_mount(shared.as_fd()).map_err(failed)
+    shared.detached().map_err(failed)
 }
 
 /// Names the read-only layers under an overlay nobody has written to yet: the same list stands for the same

@@ -114,7 +114,9 @@ impl Process {
     /// Waits for the kernel to report the end and reaps the process. For one caller: the task that then
     /// records it.
     pub async fn reap(self: &Arc<Self>) -> Exit {
-        match AsyncFd::with_interest(self.pidfd.as_fd(), Interest::READABLE) {
+        #[expect(deprecated, reason = "its replacement is unsafe; a borrowed descriptor is what that asks for: open, one")]
+        let watched = AsyncFd::with_interest(self.pidfd.as_fd(), Interest::READABLE);
+        match watched {
             Ok(readable) => {
                 // A pidfd becomes readable when its process ends and stays so.
                 let _ = readable.readable().await;

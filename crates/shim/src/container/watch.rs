@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use containerd_shim_protos::api::{TaskExit, TaskOOM};
+use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
 use containerd_shim_protos::topics;
 use protobuf::MessageField;
 
@@ -13,7 +13,7 @@ use crate::server::Server;
 pub async fn watch(server: Arc<Server>, container: Arc<Container>, process: Arc<Process>) {
     let exit = process.reap().await;
     process.record_end(exit, || {
-        if container.cgroup.oom_kills().is_ok_and(|kills| kills > 0) {
+        if container.cgroup.oom_kills() > 0 {
             let event = TaskOOM { container_id: container.id.clone(), ..TaskOOM::default() };
             server.publisher.publish(topics::TASK_OOM_EVENT_TOPIC, &event);
         }

@@ -32,8 +32,9 @@ pub async fn serve(server: Arc<Server>, listener: UnixListener) {
 async fn converse(server: Arc<Server>, mut stream: UnixStream) {
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
-    let asked = BufReader::new(reader.take(LONGEST_LINE)).read_line(&mut line);
-    if !matches!(tokio::time::timeout(Duration::from_secs(10), asked).await, Ok(Ok(_))) {
+    let mut reader = BufReader::new(reader.take(LONGEST_LINE));
+    let asked = tokio::time::timeout(Duration::from_secs(10), reader.read_line(&mut line));
+    if !matches!(asked.await, Ok(Ok(_))) {
         return;
     }
     let answer = match Request::parse(line.trim_end_matches('\n')) {

@@ -13,7 +13,7 @@ const EVENTS: Duration = Duration::from_secs(60);
 pub async fn end_when_idle(server: Arc<Server>, mut ttrpc: ttrpc::asynchronous::Server) {
     loop {
         wait_until_idle(&server).await;
-        tokio::time::sleep(Duration::from_secs(server.config.linger_seconds)).await;
+        tokio::time::sleep(Duration::from_secs(server.config.linger)).await;
         if !server.registry.is_idle() {
             continue;
         }

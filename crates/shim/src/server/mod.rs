@@ -39,7 +39,7 @@ pub struct Server {
     /// All containers.
     pub registry: Registry,
     /// The device nodes every container's `/dev` is a clone of, made for the first one.
-    pub device_nodes: OnceLock<std::os::fd::OwnedFd>,
+    pub device_nodes: OnceLock<jail::DeviceNodes>,
 }
 
 /// Runs the server until nothing is left for it to do. The caller's thread must be the process's only one.

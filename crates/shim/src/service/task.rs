@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use containerd_shim_protos::api::{
     CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse, DeleteRequest,
     DeleteResponse, Empty, KillRequest, PidsRequest, PidsResponse, ProcessInfo, ShutdownRequest, StartRequest,
-    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, Status, TaskCreate, TaskDelete,
-    TaskIO, TaskStart, WaitRequest, WaitResponse,
+    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, Status, WaitRequest, WaitResponse,
 };
+use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskIO, TaskStart};
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::topics;
 use protobuf::MessageField;
@@ -148,8 +148,7 @@ impl Task for TaskService {
 
     async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
         let container = self.container(&request.id)?;
-        let stats = container.cgroup.stats().map_err(|e| status(&Error::Internal(e.to_string())))?;
-        let metrics = metrics::message(&stats).map_err(|e| status(&e))?;
+        let metrics = metrics::message(&container.cgroup.stats()).map_err(|e| status(&e))?;
         Ok(StatsResponse { stats: MessageField::some(metrics), ..StatsResponse::default() })
     }
 

@@ -1,0 +1,17 @@
+# Stands in for WAMR's own platform file (SHARED_PLATFORM_CONFIG): the same, and this project's glue.
+
+include (${SHARED_DIR}/platform/${WAMR_BUILD_PLATFORM}/shared_platform.cmake)
+
+file (GLOB GLUE_SOURCE ${CMAKE_CURRENT_LIST_DIR}/../glue/*.c)
+list (APPEND PLATFORM_SHARED_SOURCE ${GLUE_SOURCE})
+include_directories (${CMAKE_CURRENT_LIST_DIR}/../glue)
+
+# Standard output belongs to the guest: what WAMR itself prints goes nowhere. Defined for this one file,
+# because in WAMR's WASI the same macro would swallow the guest's output too.
+set_source_files_properties (${SHARED_DIR}/platform/${WAMR_BUILD_PLATFORM}/platform_init.c
+    PROPERTIES COMPILE_DEFINITIONS BH_VPRINTF=glue_discard)
+
+# See glue/beneath.c.
+set_source_files_properties (${SHARED_DIR}/platform/common/posix/posix_file.c
+    PROPERTIES COMPILE_DEFINITIONS
+    "openat=glue_openat;linkat=glue_linkat;fstatat=glue_fstatat;utimensat=glue_utimensat")

@@ -1,0 +1,79 @@
+/*
+ * What this project needs of WAMR and its public API does not offer. Compiled into the same library with
+ * the same settings (cmake/platform.cmake), so no structure can be understood in two ways.
+ */
+#ifndef GLUE_H
+#define GLUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "wasm_export.h"
+
+/* engine.c */
+
+/* Initialises WAMR on the calling thread. `wakeup_signal` interrupts blocking calls of guest threads. */
+bool
+glue_engine_init(int wakeup_signal, uint32_t max_threads);
+
+/* instance.c */
+
+typedef struct glue_memory_limits {
+    uint64_t initial_bytes;
+    uint64_t max_bytes;
+    bool shared;
+} glue_memory_limits;
+
+/* Limits of the module's memory as loaded; false when it has none. */
+bool
+glue_module_memory(wasm_module_t module, glue_memory_limits *limits);
+
+/* Instantiates without running any guest code, not even a start function. */
+wasm_module_inst_t
+glue_instantiate(wasm_module_t module, uint32_t stack_size, char *error, uint32_t error_size);
+
+/* Runs the start function, if the module has one. False: see the instance's exception. */
+bool
+glue_run_start_function(wasm_module_inst_t instance, wasm_exec_env_t exec_env);
+
+/* The execution environment of the instance's main thread; made on the first call. */
+wasm_exec_env_t
+glue_exec_env(wasm_module_inst_t instance);
+
+/* Size of the linear memory, 0 without one. */
+uint64_t
+glue_memory_bytes(wasm_module_inst_t instance);
+
+/* Lets `memory.grow` go no further than `bytes`, nor than the module's own maximum. */
+void
+glue_cap_memory(wasm_module_inst_t instance, uint64_t bytes);
+
+/* Number of frames of the trap that the instance's exception tells of. */
+uint32_t
+glue_trap_depth(wasm_exec_env_t exec_env);
+
+/* Function index and name (NULL: unknown) of a frame, 0 being where the trap happened. */
+bool
+glue_trap_frame(wasm_exec_env_t exec_env, uint32_t frame, uint32_t *function, const char **name);
+
+/* wasi.c */
+
+/* Gives the instance a WASI context of its own instead of the present one. Strings are copied; the
+ * descriptors stay the caller's. On failure it is left without any, and every WASI call fails. */
+bool
+glue_wasi_replace(wasm_module_inst_t instance, const char **args, uint32_t arg_count, const char **env,
+                  uint32_t env_count, const int stdio[3], char *error, uint32_t error_size);
+
+/* Makes directory `host_fd` the guest's descriptor `guest_fd`. Takes `host_fd` on success. */
+bool
+glue_wasi_preopen(wasm_module_inst_t instance, uint32_t guest_fd, const char *guest_name, int host_fd,
+                  bool read_only);
+
+/* The code given to `proc_exit`. */
+uint32_t
+glue_wasi_exit_code(wasm_module_inst_t instance);
+
+/* Replaces some of WAMR's WASI functions. Called once by glue_engine_init. */
+bool
+glue_wasi_register(void);
+
+#endif

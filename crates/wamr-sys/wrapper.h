@@ -1,0 +1,3 @@
+/* What the Rust side sees. */
+#include "wasm_export.h"
+#include "glue.h"

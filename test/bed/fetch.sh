@@ -1,0 +1,165 @@
+#!/bin/bash
+# Brings real components from Debian's mirror into a cache outside the checkout; safe to run again.
+#
+#   test/bed/fetch.sh all                 everything the tests use
+#   test/bed/fetch.sh containerd 2.1.9    one release: containerd, ctr, containerd-shim-runc-v2, runc
+#   test/bed/fetch.sh busybox             the static busybox of the native image
+#   test/bed/fetch.sh path containerd 2.1.9   where it is (nothing is fetched)
+#
+# Cache: ${WAMR_TEST_CACHE:-$HOME/.cache/containerd-shim-wamr}/COMPONENT/VERSION/bin. The file
+# `complete` beside bin is written last: a folder without it is a broken fetch and is made anew.
+set -euo pipefail
+
+cache=${WAMR_TEST_CACHE:-${HOME:-/root}/.cache/containerd-shim-wamr}
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+arch=$(dpkg --print-architecture)
+
+say() { echo "bed: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+# The Debian suites that may carry a containerd release, most likely first.
+suites_of() {
+    case $1 in
+        2.1.9) echo sid forky ;;
+        1.7.24) echo trixie ;;
+        1.6.20) echo bookworm ;;
+        *) die "no containerd $1 in this test bed; there are 2.1.9, 1.7.24 and 1.6.20" ;;
+    esac
+}
+
+# apt of another suite: own sources, lists, cache and an empty status file, so the machine's own
+# package state is neither read nor changed.
+suite_apt() {
+    local suite=$1 command=$2 state=$cache/apt/$1
+    shift 2
+    mkdir -p "$state"/{lists/partial,archives/partial}
+    [[ -f $state/status ]] || : >"$state/status"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
+        >"$state/sources.list"
+    "$command" -q \
+        -oDir::Etc::sourcelist="$state/sources.list" -oDir::Etc::sourceparts=/dev/null \
+        -oDir::Etc::preferencesparts=/dev/null -oDir::Etc::preferences=/dev/null \
+        -oDir::State="$state" -oDir::State::Lists="$state/lists" -oDir::State::status="$state/status" \
+        -oDir::Cache="$state" -oDir::Cache::archives="$state/archives" \
+        -oAPT::Sandbox::User=root -oAcquire::Languages=none -oAcquire::Retries=3 "$@"
+}
+
+# Package lists are asked for once per run and suite.
+declare -A updated=()
+update() {
+    [[ -n ${updated[$1]:-} ]] && return
+    say "package lists of $1"
+    suite_apt "$1" apt-get update >"$cache/apt-$1.log" 2>&1 || { cat "$cache/apt-$1.log" >&2; return 1; }
+    updated[$1]=1
+}
+
+# Prints the newest package version whose upstream part equals $3, or nothing.
+exact_version() {
+    suite_apt "$1" apt-cache madison "$2" 2>/dev/null | awk -v want="$3" '
+        { version = $3; upstream = version; sub(/^[0-9]+:/, "", upstream); sub(/[~+-].*/, "", upstream)
+          if (upstream == want) { print version; exit } }'
+}
+
+# Downloads package[=version] of a suite and unpacks it into a folder.
+unpack() {
+    local suite=$1 package=$2 into=$3 work
+    work=$(mktemp -d "$cache/unpack.XXXXXX")
+    (cd "$work" && suite_apt "$suite" apt-get download "$package") >"$work/log" 2>&1 ||
+        { cat "$work/log" >&2; rm -rf "$work"; return 1; }
+    mkdir -p "$into"
+    dpkg -x "$work"/*.deb "$into"
+    rm -rf "$work"
+}
+
+# A runc built against a newer glibc than this machine's runs on its own release's, beside it.
+carry_libc() {
+    local suite=$1 root=$2 binary=$3 loader
+    if "$binary" --version >/dev/null 2>&1; then return; fi
+    say "runc of $suite needs its own libc"
+    unpack "$suite" libc6 "$root/libc"
+    unpack "$suite" libseccomp2 "$root/libc"
+    loader=$(find "$root/libc" -name 'ld-linux-*.so.*' -o -name 'ld-linux.so.*' | head -n 1)
+    [[ -n $loader ]] || die "libc6 of $suite holds no dynamic loader"
+    local libraries
+    libraries=$(find "$root/libc" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)
+    patchelf --set-interpreter "$loader" --set-rpath "$libraries" "$binary"
+    "$binary" --version >/dev/null || die "runc of $suite does not start with its own libc either"
+}
+
+fetch_containerd() {
+    local version=$1 root=$cache/containerd/$1 suite found='' suites
+    suites=$(suites_of "$version")
+    [[ -f $root/complete ]] && return
+    rm -rf "$root"
+    for suite in $suites; do
+        update "$suite" || continue
+        found=$(exact_version "$suite" containerd "$version")
+        [[ -n $found ]] && break
+    done
+    if [[ -z $found ]]; then
+        # sid moves on; the tests adapt to the release they meet, its label stays.
+        suite=${suites%% *}
+        update "$suite" || die "the mirror $mirror has no usable $suite"
+        found=$(suite_apt "$suite" apt-cache madison containerd | awk 'NR == 1 { print $3 }')
+        [[ -n $found ]] || die "$suite has no containerd at all"
+        say "NOTE: no suite of ($suites) carries containerd $version any more; taking $found of $suite in its place"
+    fi
+    say "containerd $found and runc of $suite"
+    unpack "$suite" "containerd=$found" "$root/containerd"
+    unpack "$suite" runc "$root/runc"
+    mkdir -p "$root/bin"
+    local name
+    for name in containerd ctr containerd-shim-runc-v2; do
+        cp "$root/containerd/usr/bin/$name" "$root/bin/"
+    done
+    cp "$(find "$root/runc" -type f -name runc -perm -u+x | head -n 1)" "$root/bin/runc"
+    carry_libc "$suite" "$root" "$root/bin/runc"
+    rm -rf "$root/containerd" "$root/runc"
+    "$root/bin/containerd" --version | tee "$root/version" >&2
+    touch "$root/complete"
+}
+
+fetch_busybox() {
+    local root=$cache/busybox/bookworm
+    [[ -f $root/complete ]] && return
+    rm -rf "$root"
+    mkdir -p "$root/bin"
+    if [[ -x /bin/busybox ]] && ! ldd /bin/busybox >/dev/null 2>&1; then
+        cp /bin/busybox "$root/bin/busybox"
+    else
+        update bookworm || die "the mirror $mirror has no usable bookworm"
+        unpack bookworm busybox-static "$root/deb"
+        cp "$(find "$root/deb" -type f -name busybox | head -n 1)" "$root/bin/busybox"
+        rm -rf "$root/deb"
+    fi
+    say "busybox: $("$root/bin/busybox" | head -n 1)"
+    touch "$root/complete"
+}
+
+path_of() {
+    case $1 in
+        containerd) echo "$cache/containerd/${2:?version}/bin" ;;
+        busybox) echo "$cache/busybox/bookworm/bin" ;;
+        *) die "no component $1; there are containerd and busybox" ;;
+    esac
+}
+
+case ${1:-} in
+    path) path_of "${2:?component}" "${3:-}"; exit ;;
+    all | containerd | busybox) ;;
+    *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
+esac
+
+mkdir -p "$cache/apt"
+# One fetch at a time: two test runs may start together.
+exec 9>"$cache/lock"
+flock 9
+rm -rf "$cache"/unpack.*
+case $1 in
+    all)
+        fetch_busybox
+        for version in 2.1.9 1.7.24 1.6.20; do fetch_containerd "$version"; done
+        ;;
+    containerd) fetch_containerd "${2:?a version: 2.1.9, 1.7.24 or 1.6.20}" ;;
+    busybox) fetch_busybox ;;
+esac
