@@ -96,7 +96,8 @@ fn locked_package(name: &str) -> PathBuf {
          `cargo fetch --locked` beforehand, or set WAMR_SOURCE_DIR:\n{}",
         String::from_utf8_lossy(&answer.stderr)
     );
-    let metadata: serde_json::Value = serde_json::from_slice(&answer.stdout).expect("cargo metadata prints JSON");
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&answer.stdout).expect("cargo metadata prints JSON");
     metadata["packages"]
         .as_array()
         .and_then(|packages| packages.iter().find(|package| package["name"] == name))
@@ -114,7 +115,8 @@ fn copy_tree(from: &Path, to: &Path) {
             copy_tree(&entry.path(), &target);
         } else {
             // By content: a registry's files may be read-only, and so would be the copies.
-            let bytes = fs::read(entry.path()).unwrap_or_else(|e| panic!("read {}: {e}", entry.path().display()));
+            let bytes =
+                fs::read(entry.path()).unwrap_or_else(|e| panic!("read {}: {e}", entry.path().display()));
             fs::write(&target, bytes).unwrap_or_else(|e| panic!("write {}: {e}", target.display()));
         }
     }
@@ -123,7 +125,8 @@ fn copy_tree(from: &Path, to: &Path) {
 /// The directory that holds `simde/`, and nothing else the C compiler would stumble over. Without it
 /// WAMR's build clones simde from the net.
 fn simde(out: &Path) -> PathBuf {
-    let installed = env::var_os("WAMR_SIMDE_DIR").map_or_else(|| PathBuf::from("/usr/include"), PathBuf::from);
+    let installed =
+        env::var_os("WAMR_SIMDE_DIR").map_or_else(|| PathBuf::from("/usr/include"), PathBuf::from);
     let headers = installed.join("simde");
     assert!(
         headers.join("wasm/simd128.h").exists(),
@@ -139,7 +142,8 @@ fn simde(out: &Path) -> PathBuf {
 }
 
 fn build(here: &Path, source: &Path, simde: &Path) {
-    let installed = Command::new(env::var("CMAKE").unwrap_or_else(|_| "cmake".into())).arg("--version").output();
+    let installed =
+        Command::new(env::var("CMAKE").unwrap_or_else(|_| "cmake".into())).arg("--version").output();
     assert!(
         installed.is_ok_and(|o| o.status.success()),
         "WAMR is built with CMake, and cmake does not run. On Debian: apt-get install cmake make gcc"
@@ -175,7 +179,9 @@ fn bind(here: &Path, source: &Path, to: &Path) {
             .clang_arg(format!("-I{}", here.join("glue").display()))
             .allowlist_function("glue_.*")
             .blocklist_function("glue_wasi_register")
-            .allowlist_function("wasm_runtime_(load|unload|deinstantiate|get_version|lookup_function|call_wasm)")
+            .allowlist_function(
+                "wasm_runtime_(load|unload|deinstantiate|get_version|lookup_function|call_wasm)",
+            )
             .allowlist_function("wasm_runtime_get_(import|export)_(count|type)")
             .allowlist_function("wasm_runtime_(get|set|clear)_exception")
             .allowlist_function("wasm_func_get_(param_count|result_count|result_types)")
@@ -186,9 +192,8 @@ fn bind(here: &Path, source: &Path, to: &Path) {
             .generate()
     };
     // bindgen panics in its own words when it finds no libclang.
-    let bindings = std::panic::catch_unwind(generate)
-        .ok()
-        .and_then(Result::ok)
-        .expect("bindgen could not read WAMR's headers; it needs libclang. On Debian: apt-get install libclang-dev");
+    let bindings = std::panic::catch_unwind(generate).ok().and_then(Result::ok).expect(
+        "bindgen could not read WAMR's headers; it needs libclang. On Debian: apt-get install libclang-dev",
+    );
     bindings.write_to_file(to).expect("write bindings");
 }

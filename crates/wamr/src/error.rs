@@ -10,7 +10,9 @@ pub enum Error {
     #[error("the WAMR engine is initialised once per process, and it is already")]
     AlreadyInitialised,
     /// WAMR refused to start.
-    #[error("WAMR failed to initialise (out of memory, or /proc is not mounted, or the stack limit is too small)")]
+    #[error(
+        "WAMR failed to initialise (out of memory, or /proc is not mounted, or the stack limit is too small)"
+    )]
     Init,
     /// The module's file could not be mapped.
     #[error("map the module's file: {0}")]

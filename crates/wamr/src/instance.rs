@@ -51,9 +51,8 @@ impl<'module> Instance<'module> {
         }
         let mut reason = ErrorBuffer::new();
         // SAFETY: the module is loaded, and outlives the instance.
-        let raw = unsafe {
-            sys::glue_instantiate(module.raw, options.stack_size, reason.start(), reason.size())
-        };
+        let raw =
+            unsafe { sys::glue_instantiate(module.raw, options.stack_size, reason.start(), reason.size()) };
         if raw.is_null() {
             return Err(Error::Instantiate(reason.text()));
         }

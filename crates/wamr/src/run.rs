@@ -75,7 +75,8 @@ impl Instance<'_> {
         if let Some(outcome) = self.call(function, &mut results) {
             return Ok(outcome);
         }
-        let is_code = matches!(result_types[..], [kind] if u32::from(kind) == sys::wasm_valkind_enum_WASM_I32);
+        let is_code =
+            matches!(result_types[..], [kind] if u32::from(kind) == sys::wasm_valkind_enum_WASM_I32);
         let code = if is_code { results.first().copied().unwrap_or(0) } else { 0 };
         Ok(Outcome::Exited(code & 0xff))
     }

@@ -57,9 +57,7 @@ impl ModuleSource {
         match &mut self.0 {
             Bytes::Owned(bytes) => bytes,
             // SAFETY: the mapping is readable and writable, of this length, and ours alone.
-            Bytes::Mapped { start, length } => unsafe {
-                std::slice::from_raw_parts_mut(*start, *length)
-            },
+            Bytes::Mapped { start, length } => unsafe { std::slice::from_raw_parts_mut(*start, *length) },
         }
     }
 }

@@ -47,11 +47,8 @@ impl Instance<'_> {
     pub fn set_wasi(&mut self, wasi: Wasi<'_>) -> Result<()> {
         let args = c_strings("argument", wasi.args)?;
         let env = c_strings("environment variable", wasi.env)?;
-        let stdio = [
-            duplicate(wasi.stdio[0], 0)?,
-            duplicate(wasi.stdio[1], 1)?,
-            duplicate(wasi.stdio[2], 2)?,
-        ];
+        let stdio =
+            [duplicate(wasi.stdio[0], 0)?, duplicate(wasi.stdio[1], 1)?, duplicate(wasi.stdio[2], 2)?];
         let (mut args, mut env) = (pointers(&args), pointers(&env));
         let fds = [stdio[0].as_raw_fd(), stdio[1].as_raw_fd(), stdio[2].as_raw_fd()];
         let mut reason = ErrorBuffer::new();

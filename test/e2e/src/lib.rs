@@ -1,1 +1,38 @@
-//! End-to-end tests on real containerd.
+//! Real containerd, real containers: what the end-to-end tests stand on.
+//!
+//! A [`Bed`] is a private containerd with a folder and a cgroup of its own. In it, each test has a [`Namespace`] of its
+//! own, and so a shim server of its own. A [`Container`] is made through containerd's API, where exact answers
+//! matter, or by [`Ctr`], where it is about what a person does.
+
+mod bed;
+mod cgroups;
+mod client;
+mod components;
+mod container;
+mod ctr;
+mod guests;
+mod image;
+mod leftovers;
+mod namespace;
+mod processes;
+mod program;
+mod spec;
+mod stdio;
+mod tar;
+mod wait;
+
+pub use bed::Bed;
+pub use cgroups::Cgroups;
+pub use client::Client;
+pub use components::{RUNTIME, Release, shim_binary};
+pub use container::{Container, Finished, Task};
+pub use ctr::Ctr;
+pub use guests::guest;
+pub use image::{Image, Layer};
+pub use leftovers::Traces;
+pub use namespace::Namespace;
+pub use processes::{Process, Server};
+pub use program::{Output, run};
+pub use spec::Spec;
+pub use stdio::Reader;
+pub use wait::{PATIENCE, eventually, wait_for};

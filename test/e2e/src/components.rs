@@ -1,0 +1,92 @@
+//! Which containerd, and which shim.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Name under which containerd finds the shim.
+pub const RUNTIME: &str = "io.containerd.wamr.v1";
+
+/// A containerd release from the cache that `test/bed/fetch.sh` fills.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// `2.1.9`, `1.7.24` or `1.6.20`.
+    pub version: String,
+    /// Holds containerd, ctr, containerd-shim-runc-v2 and runc.
+    pub bin: PathBuf,
+}
+
+impl Release {
+    /// The one named by the environment variable `CONTAINERD`, else 2.1.9; fetched if it is not there yet.
+    pub fn chosen() -> &'static Release {
+        static CHOSEN: OnceLock<Release> = OnceLock::new();
+        CHOSEN.get_or_init(|| {
+            let version = std::env::var("CONTAINERD").unwrap_or_else(|_| "2.1.9".to_owned());
+            bed_script("fetch.sh", &["containerd", &version]);
+            let bin = PathBuf::from(bed_script("fetch.sh", &["path", "containerd", &version]).trim());
+            Release { version, bin }
+        })
+    }
+
+    /// Whether this is containerd 2 or later.
+    pub fn is_2(&self) -> bool {
+        self.version.starts_with("2.")
+    }
+
+    /// One of its programs.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+}
+
+/// The folder of this project's `test/`.
+pub fn test_folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in test/")
+}
+
+/// Runs a script of `test/bed/` and returns what it printed.
+pub fn bed_script(name: &str, args: &[&str]) -> String {
+    let script = test_folder().join("bed").join(name);
+    let output = Command::new(&script).args(args).output().expect("run a script of the bed");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{} {args:?} failed: {words}", script.display());
+    if !words.is_empty() {
+        eprint!("{words}");
+    }
+    String::from_utf8(output.stdout).expect("a script prints text")
+}
+
+/// Path of the static busybox for native containers.
+pub fn busybox() -> PathBuf {
+    bed_script("fetch.sh", &["busybox"]);
+    Path::new(bed_script("fetch.sh", &["path", "busybox"]).trim()).join("busybox")
+}
+
+/// cargo's target folder, in which this test binary lies.
+pub fn target_folder() -> PathBuf {
+    // target/debug/deps/NAME
+    let exe = std::env::current_exe().expect("a test has a path");
+    exe.ancestors().nth(3).expect("a test lies three folders deep").to_owned()
+}
+
+/// The folder of `containerd-shim-wamr-v1`: `SHIM_DIR`, else what `cargo build --profile test-release` fills.
+pub fn shim_folder() -> PathBuf {
+    match std::env::var_os("SHIM_DIR") {
+        Some(folder) => folder.into(),
+        None => target_folder().join("test-release"),
+    }
+}
+
+/// The shim under test.
+///
+/// # Panics
+/// When it was not built.
+pub fn shim_binary() -> PathBuf {
+    let path = shim_folder().join("containerd-shim-wamr-v1");
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --profile test-release -p containerd-shim-wamr-v1, or set SHIM_DIR",
+        path.display()
+    );
+    path
+}

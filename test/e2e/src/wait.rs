@@ -1,0 +1,29 @@
+//! Waiting for things to become true, on a machine that may be busy.
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test fails. Far more than needed: no test measures time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until the answer is there.
+///
+/// # Panics
+/// After [`PATIENCE`], naming what was waited for.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Asks until it is true.
+///
+/// # Panics
+/// After [`PATIENCE`], naming what was waited for.
+pub fn eventually(what: &str, mut ask: impl FnMut() -> bool) {
+    wait_for(what, || ask().then_some(()));
+}
