@@ -43,6 +43,14 @@ const SETTINGS: &[(&str, &str)] = &[
     ("DISABLE_WRITE_GS_BASE", "1"),
 ];
 
+/// Defects of the pinned WAMR that no setting avoids, as (file, what it says, what it shall say, why).
+const PATCHES: &[(&str, &str, &str, &str)] = &[(
+    "core/iwasm/interpreter/wasm_loader.c",
+    "if (is_expr_binary_op(ctx->stack[j].expr->init_expr_type)) {",
+    "if (ctx->stack[j].expr) {",
+    "a malformed constant expression, such as `i32.const 0` and an unknown opcode, crashes the loader",
+)];
+
 fn main() {
     for path in ["build.rs", "wrapper.h", "glue", "cmake"] {
         println!("cargo::rerun-if-changed={path}");
@@ -58,6 +66,8 @@ fn main() {
         fs::remove_dir_all(&source).expect("empty OUT_DIR");
     }
     copy_tree(&source_of_wamr(), &source);
+
+    patch(&source);
 
     build(&here, &source, &simde(&out));
     bind(&here, &source, &out.join("bindings.rs"));
@@ -118,6 +128,22 @@ fn copy_tree(from: &Path, to: &Path) {
             let bytes =
                 fs::read(entry.path()).unwrap_or_else(|e| panic!("read {}: {e}", entry.path().display()));
             fs::write(&target, bytes).unwrap_or_else(|e| panic!("write {}: {e}", target.display()));
+        }
+    }
+}
+
+fn patch(source: &Path) {
+    for (file, old, new, why) in PATCHES {
+        let path = source.join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("read {}: {e}", path.display()));
+        if text.contains(old) {
+            fs::write(&path, text.replace(old, new))
+                .unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+        } else if env::var_os("WAMR_SOURCE_DIR").is_some() {
+            // Another WAMR may have it fixed in another way.
+            println!("cargo::warning=WAMR_SOURCE_DIR: check {file}, a patch does not apply ({why})");
+        } else {
+            panic!("a patch of {file} no longer applies; remove it if WAMR has fixed that {why}");
         }
     }
 }

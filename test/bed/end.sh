@@ -8,11 +8,14 @@
 # that name, are ended, each by its id.
 set -u
 
+# Arguments of a process, one per line; nothing once it is gone.
+arguments() { { tr '\0' '\n' <"$1"; } 2>/dev/null; }
+
 # Ids of processes with the folder in an argument. The folder is followed by `/`, so beds cannot be mixed up.
 named() {
     local file
     for file in /proc/[0-9]*/cmdline; do
-        if [[ $(tr '\0' '\n' <"$file" 2>/dev/null) == *"$1/"* ]]; then
+        if [[ $(arguments "$file") == *"$1/"* ]]; then
             file=${file#/proc/}
             echo "${file%/cmdline}"
         fi
@@ -26,14 +29,18 @@ confined() {
 }
 
 end_bed() {
-    local folder=$1 name=$2 round pids pid directory
+    local folder=$1 name=$2 round pids pid directory places=()
     [[ $name == wamr-bed-* && $folder == */"$name" ]] || { echo "not a test bed: $folder $name" >&2; return 1; }
     # containerd first, so that it does not clean up after the shims while they are ended.
     [[ -f $folder/containerd.pid ]] && pid=$(<"$folder/containerd.pid") && named "$folder" | grep -qx "$pid" && kill -KILL "$pid"
     for round in $(seq 100); do
         pids=$( { named "$folder"; confined "$name"; } | grep -vx -e "$$" -e "${BASHPID}" | sort -u)
         [[ -z $pids ]] && break
-        for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
+        for pid in $pids; do
+            # Where a shim's server meets its clients; killed, it cannot remove that itself.
+            places+=("$(arguments "/proc/$pid/cmdline" | grep -A1 -x -e -rendezvous | tail -n 1)")
+            kill -KILL "$pid" 2>/dev/null
+        done
         sleep 0.05
     done
     awk -v folder="$folder/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
@@ -43,10 +50,9 @@ end_bed() {
         [[ -z $(cgroups_of "$name") ]] && break
         sleep 0.05
     done
-    # The rendezvous folders of servers that could not tidy up any more.
-    [[ -f $folder/rendezvous ]] && while read -r directory; do
+    for directory in "${places[@]}"; do
         [[ $directory == /run/containerd-shim-wamr/?* ]] && rm -rf "$directory"
-    done <"$folder/rendezvous"
+    done
     rm -rf "$folder"
 }
 

@@ -6,7 +6,7 @@ __attribute__((noinline)) static int innermost(int how, volatile int *zero) {
     if (how == 0)
         __builtin_trap();
     if (how == 1)
-        return 1 / *zero;
+        return 100 / *zero;
     return *(volatile int *)0xfffffff0;
 }
 

@@ -12,7 +12,6 @@ use crate::{Error, error::Step};
 /// Becomes `user` without any capability and without a way to gain one. The order matters: what needs a
 /// capability comes before the user is changed, what a change of user resets comes after it.
 pub(crate) fn become_user(user: &User) -> Result<(), Error> {
-    empty_bounding_set()?;
     // Root means nothing any more, and neither execve nor setuid will ever bring capabilities back.
     let bits = CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
@@ -58,8 +57,9 @@ pub(crate) fn new_session(terminal: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Drops capabilities one number after the other until the kernel knows no more.
-fn empty_bounding_set() -> Result<(), Error> {
+/// Drops capabilities from the bounding set, one number after the other until the kernel knows no more. Done
+/// once in the zygote, whose own capabilities it does not touch: children inherit the empty set.
+pub(crate) fn empty_bounding_set() -> Result<(), Error> {
     for capability in 0..64 {
         // SAFETY: takes a number; refused with EINVAL beyond the last capability.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } < 0 {

@@ -3,7 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat};
 use rustix::io::Errno;
 
 use crate::{Error, error::Step};
@@ -36,21 +36,12 @@ pub(crate) fn change_apparmor_profile(proc_dir: BorrowedFd<'_>, profile: &str) -
         done => done,
     };
     done.map_err(|errno| {
+        let directory = "self/attr/apparmor";
+        let enabled = accessat(proc_dir, directory, Access::EXISTS, AtFlags::empty()).is_ok();
         let reason = match errno {
-            Errno::NOENT
-                if rustix::fs::accessat(
-                    proc_dir,
-                    "self/attr/apparmor",
-                    rustix::fs::Access::EXISTS,
-                    rustix::fs::AtFlags::empty(),
-                )
-                .is_ok() =>
-            {
-                "the profile is not loaded on this host: load it with apparmor_parser".to_owned()
-            }
+            Errno::NOENT if enabled => "not loaded on this host: load it with apparmor_parser".to_owned(),
             Errno::NOENT | Errno::INVAL => {
-                "AppArmor is not enabled on this host: enable it or take the profile out of the spec"
-                    .to_owned()
+                "AppArmor is not enabled on this host: take the profile out of the spec".to_owned()
             }
             errno => format!("cannot change to it: {errno}"),
         };

@@ -20,12 +20,12 @@ mod rootfs;
 mod attach;
 mod credentials;
 mod enter;
+mod filter_program;
 mod labels;
 mod minimal_root;
 mod namespaces;
 mod path_in_root;
 mod rlimits;
-mod socket_rules;
 mod syscall_filter;
 mod sysctl;
 

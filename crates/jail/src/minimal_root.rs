@@ -11,10 +11,10 @@ use rustix::fs::{CWD, FsWord, Mode, PROC_SUPER_MAGIC, mkdirat};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::Error;
 use crate::detached::{NewFilesystem, clone_of, set_read_only};
 use crate::error::Step;
 use crate::mount_options::{Attributes, MountOptions, attribute};
+use crate::{Error, credentials};
 
 /// Where a container's root is attached, in the zygote's root.
 pub(crate) const ATTACH_AT: &str = "/root";
@@ -26,8 +26,9 @@ pub struct MinimalRoot {
 }
 
 impl MinimalRoot {
-    /// Moves the calling process, the zygote, into the minimal mount namespace. No host path can be opened
-    /// any more; only call it once everything of the host's is open. The process must have one thread.
+    /// Moves the calling process, the zygote, into the minimal mount namespace, and empties its capability
+    /// bounding set for its children. No host path can be opened any more; only call it once everything of
+    /// the host's is open. The process must have one thread.
     ///
     /// # Errors
     /// [`Error::Kernel`] with the step; the process is then of no further use.
@@ -41,7 +42,8 @@ impl MinimalRoot {
         let proc_dir = clone_of(CWD, Path::new("/proc"), false).step(|| "keep the host's /proc".into())?;
         let kind = rustix::fs::fstatfs(&proc_dir).step(|| "look at the host's /proc".into())?;
         if kind.f_type as FsWord != PROC_SUPER_MAGIC {
-            return Err(Error::Mismatch("/proc of the host is not a proc file system"));
+            let errno = std::io::Error::other("it is not a proc file system");
+            return Err(Error::Kernel { step: "keep the host's /proc".into(), errno });
         }
 
         let root = empty_root()?;
@@ -49,6 +51,8 @@ impl MinimalRoot {
         move_mount(&root, c"", CWD, c"/proc", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .step(|| "attach the zygote's root".into())?;
         pivot_into(root.as_fd(), "the zygote's root")?;
+        // Not a matter of mounts, but of the same moment: the zygote execs nothing from here on.
+        credentials::empty_bounding_set()?;
         Ok(Self { proc_dir })
     }
 

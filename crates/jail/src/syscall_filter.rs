@@ -5,40 +5,13 @@
 //! libraries probe for newer calls and go on without them, and a guest is told "not permitted" instead of
 //! dying without a word. A hostile process gains nothing by it: no refused call does anything.
 
-use std::collections::BTreeMap;
+use std::io;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, sock_filter,
-};
-
-use crate::{Error, socket_rules};
-
-/// Condition on one argument of a call: `argument & mask == value`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Arg {
-    pub index: u8,
-    pub mask: u64,
-    pub value: u64,
-    /// Whether the kernel takes all 64 bits of it; else only the lower half is looked at, as the kernel does.
-    pub wide: bool,
-}
-
-/// Alternatives, each a list of conditions that all have to hold.
-pub(crate) type Rules = Vec<Vec<Arg>>;
-
-/// An `int` argument with one value.
-pub(crate) const fn equals(index: u8, value: u64) -> Arg {
-    Arg { index, mask: u32::MAX as u64, value: value & u32::MAX as u64, wide: false }
-}
-
-/// A `long` argument with one value.
-const fn equals_wide(index: u8, value: u64) -> Arg {
-    Arg { index, mask: u64::MAX, value, wide: true }
-}
+use crate::Error;
+use crate::filter_program::{Label, Program};
 
 /// Calls that are allowed whatever their arguments.
-const ALLOWED: &[i64] = &[
+const ALLOWED: &[libc::c_long] = &[
     // Files and directories.
     libc::SYS_read,
     libc::SYS_write,
@@ -60,7 +33,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_readlinkat,
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_symlinkat,
     libc::SYS_linkat,
@@ -93,17 +65,16 @@ const ALLOWED: &[i64] = &[
     libc::SYS_gettimeofday,
     libc::SYS_getrandom,
     libc::SYS_uname,
-    // Signals: bound checks are SIGSEGV handlers, threads are woken by SIGUSR1. The prologue narrows tgkill.
+    // Signals: bound checks are SIGSEGV handlers, threads are woken by SIGUSR1; tgkill is below.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigsuspend,
     libc::SYS_rt_sigtimedwait,
     libc::SYS_sigaltstack,
-    libc::SYS_tgkill,
     // The kernel itself has a stopped and continued sleep go on through this one.
     libc::SYS_restart_syscall,
-    // Sockets; socket, setsockopt and getsockopt are in `socket_rules`.
+    // Sockets; socket, setsockopt and getsockopt are below.
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept,
@@ -118,6 +89,10 @@ const ALLOWED: &[i64] = &[
     // The resolver of the C library asks for both address families at once.
     libc::SYS_sendmmsg,
     libc::SYS_shutdown,
+    #[cfg(target_arch = "aarch64")]
+    38, // renameat, which `libc` does not name there.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_renameat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     #[cfg(target_arch = "x86_64")]
@@ -129,7 +104,7 @@ const ALLOWED: &[i64] = &[
 ];
 
 /// Terminal size and attributes, bytes waiting, non-blocking mode. Not TIOCSTI, which types into a terminal.
-const IOCTLS: [u64; 4] = [libc::TCGETS, libc::FIONREAD, libc::FIONBIO, libc::TIOCGWINSZ];
+const IOCTLS: [libc::Ioctl; 4] = [libc::TCGETS, libc::FIONREAD, libc::FIONBIO, libc::TIOCGWINSZ];
 /// Not F_SETOWN and F_SETSIG, which send signals to other processes.
 const FCNTLS: [i32; 6] =
     [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
@@ -143,43 +118,98 @@ const THREAD: i32 = libc::CLONE_VM
     | libc::CLONE_SETTLS
     | libc::CLONE_PARENT_SETTID
     | libc::CLONE_CHILD_CLEARTID;
+/// Every socket option is code of the kernel's network stack to be tried by a hostile process: only those
+/// that WAMR's socket extension sets or asks for.
+const SOCKET_OPTIONS: [i32; 12] = [
+    libc::SO_REUSEADDR,
+    libc::SO_REUSEPORT,
+    libc::SO_KEEPALIVE,
+    libc::SO_BROADCAST,
+    libc::SO_LINGER,
+    libc::SO_SNDBUF,
+    libc::SO_RCVBUF,
+    libc::SO_SNDTIMEO,
+    libc::SO_RCVTIMEO,
+    libc::SO_TYPE,
+    libc::SO_ERROR,
+    libc::SO_ACCEPTCONN,
+];
+const TCP_OPTIONS: [i32; 5] = [
+    libc::TCP_NODELAY,
+    libc::TCP_QUICKACK,
+    libc::TCP_KEEPIDLE,
+    libc::TCP_KEEPINTVL,
+    libc::TCP_FASTOPEN_CONNECT,
+];
+const IP_OPTIONS: [i32; 5] = [
+    libc::IP_TTL,
+    libc::IP_MULTICAST_TTL,
+    libc::IP_MULTICAST_LOOP,
+    libc::IP_ADD_MEMBERSHIP,
+    libc::IP_DROP_MEMBERSHIP,
+];
+const IPV6_OPTIONS: [i32; 4] =
+    [libc::IPV6_V6ONLY, libc::IPV6_MULTICAST_LOOP, libc::IPV6_ADD_MEMBERSHIP, libc::IPV6_DROP_MEMBERSHIP];
+/// `SOCK_TYPE_MASK` of `linux/net.h`: the type without SOCK_CLOEXEC and SOCK_NONBLOCK.
+const SOCKET_TYPE: u32 = 0xf;
 
-fn narrowed() -> [(i64, Rules); 9] {
-    // No memory that can be executed, so that no data can become code. The check is on the bit: PROT_GROWSDOWN
-    // and others may be set beside it.
-    let not_executable: Rules =
-        vec![vec![Arg { index: 2, mask: libc::PROT_EXEC as u64, value: 0, wide: false }]];
+/// Calls of which some uses are allowed.
+fn narrowed(program: &mut Program, own_process: Label) -> [(libc::c_long, Label); 12] {
+    let allow = program.allow;
+    // No memory that can be executed, so that no data can become code.
+    let not_executable = program.none_of_bits(2, libc::PROT_EXEC as u32);
+    let ioctl = program.one_of(1, &IOCTLS.map(|request| request as u32), allow);
+    let fcntl = program.one_of(1, &numbers(FCNTLS), allow);
+    // musl sets CLONE_DETACHED beside, which has meant nothing since Linux 2.6.
+    let clone = program.one_of_wide(0, &numbers([THREAD, THREAD | libc::CLONE_DETACHED]), allow);
+    // Asking for the process's own limits, setting none.
+    let no_new_limit = program.one_of_wide(2, &[0], allow);
+    let prlimit = program.one_of(0, &[0], no_new_limit);
+    // A thread's name; not PR_SET_PDEATHSIG, PR_SET_DUMPABLE and the many others.
+    let prctl = program.one_of(0, &numbers([libc::PR_SET_NAME]), allow);
+
+    // TCP and UDP over both address families; not other protocols of the same type, each of which the kernel
+    // would load a module for (SCTP, MPTCP, UDP-Lite).
+    let tcp = program.one_of(2, &numbers([0, libc::IPPROTO_TCP]), allow);
+    let udp = program.one_of(2, &numbers([0, libc::IPPROTO_UDP]), allow);
+    let kinds = [(libc::SOCK_STREAM as u32, tcp), (libc::SOCK_DGRAM as u32, udp)];
+    let kind = program.switch(1, SOCKET_TYPE, &kinds);
+    let socket = program.one_of(0, &numbers([libc::AF_INET, libc::AF_INET6]), kind);
+    let levels = [
+        (libc::SOL_SOCKET as u32, program.one_of(2, &numbers(SOCKET_OPTIONS), allow)),
+        (libc::IPPROTO_TCP as u32, program.one_of(2, &numbers(TCP_OPTIONS), allow)),
+        (libc::IPPROTO_IP as u32, program.one_of(2, &numbers(IP_OPTIONS), allow)),
+        (libc::IPPROTO_IPV6 as u32, program.one_of(2, &numbers(IPV6_OPTIONS), allow)),
+    ];
+    let socket_option = program.switch(1, u32::MAX, &levels);
     [
-        (libc::SYS_mmap, not_executable.clone()),
+        (libc::SYS_mmap, not_executable),
         (libc::SYS_mprotect, not_executable),
-        (libc::SYS_ioctl, IOCTLS.iter().map(|request| vec![equals(1, *request)]).collect()),
-        (libc::SYS_fcntl, FCNTLS.iter().map(|command| vec![equals(1, *command as u64)]).collect()),
-        // musl sets CLONE_DETACHED beside, which has meant nothing since Linux 2.6.
-        (
-            libc::SYS_clone,
-            [THREAD, THREAD | libc::CLONE_DETACHED]
-                .iter()
-                .map(|flags| vec![equals_wide(0, *flags as u64)])
-                .collect(),
-        ),
-        // Asking for the process's own limits, setting none.
-        (libc::SYS_prlimit64, vec![vec![equals(0, 0), equals_wide(2, 0)]]),
-        // A thread's name; not PR_SET_PDEATHSIG, PR_SET_DUMPABLE and the many others.
-        (libc::SYS_prctl, vec![vec![equals(0, libc::PR_SET_NAME as u64)]]),
-        (libc::SYS_socket, socket_rules::socket()),
-        (libc::SYS_setsockopt, socket_rules::setsockopt()),
+        (libc::SYS_ioctl, ioctl),
+        (libc::SYS_fcntl, fcntl),
+        (libc::SYS_clone, clone),
+        // Passes its flags in memory, where no filter sees them. The C library then uses `clone`.
+        (libc::SYS_clone3, program.unknown),
+        (libc::SYS_prlimit64, prlimit),
+        (libc::SYS_prctl, prctl),
+        (libc::SYS_tgkill, own_process),
+        (libc::SYS_socket, socket),
+        (libc::SYS_setsockopt, socket_option),
+        (libc::SYS_getsockopt, socket_option),
     ]
 }
 
-#[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: TargetArch = TargetArch::x86_64;
-#[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: TargetArch = TargetArch::aarch64;
+fn numbers<const N: usize>(values: [i32; N]) -> [u32; N] {
+    values.map(|value| value as u32)
+}
 
-/// The compiled filter. Made once in the zygote, installed in each child; children share its memory until
-/// then.
+/// The compiled filter. Made once in the zygote, installed in each child.
 #[derive(Debug, Clone)]
-pub struct Filter(BpfProgram);
+pub struct Filter {
+    program: Vec<libc::sock_filter>,
+    /// The instruction that compares with the process's own id, which only the child knows.
+    own_process: usize,
+}
 
 impl Filter {
     /// Compiles the filter.
@@ -187,17 +217,15 @@ impl Filter {
     /// # Errors
     /// [`Error::Filter`]; only if the list itself is wrong.
     pub fn compile() -> Result<Self, Error> {
-        let mut calls: BTreeMap<i64, Vec<SeccompRule>> =
-            ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-        let getsockopt = (libc::SYS_getsockopt, socket_rules::getsockopt());
-        for (call, rules) in narrowed().into_iter().chain([getsockopt]) {
-            let compiled = rules.iter().map(|all| rule(all)).collect::<Result<_, _>>().map_err(failed)?;
-            calls.insert(call, compiled);
-        }
-        let refuse = SeccompAction::Errno(libc::EPERM as u32);
-        let list = SeccompFilter::new(calls, refuse, SeccompAction::Allow, ARCHITECTURE).map_err(failed)?;
-        let list = BpfProgram::try_from(list).map_err(failed)?;
-        Ok(Self(prologue().into_iter().chain(list).collect()))
+        let mut program = Program::new();
+        // Signals go to the own threads only, also where a pod shares its process ids.
+        let own_process = program.one_of(0, &[0], program.allow);
+        let mut calls: Vec<_> = ALLOWED.iter().map(|call| (*call, program.allow)).collect();
+        calls.extend(narrowed(&mut program, own_process));
+        let program = program.finish(&calls)?;
+        // Behind the instruction that loads the argument; labels count from the end.
+        let own_process = program.len() - own_process;
+        Ok(Self { program, own_process })
     }
 
     /// Installs the filter on the calling thread, for good; the last step before the guest.
@@ -205,55 +233,19 @@ impl Filter {
     /// # Errors
     /// [`Error::Filter`] with the kernel's reason.
     pub fn install(&self) -> Result<(), Error> {
-        let mut program = self.0.clone();
-        if let Some(compare) = program.get_mut(OWN_PROCESS) {
+        let mut program = self.program.clone();
+        if let Some(compare) = program.get_mut(self.own_process) {
             compare.k = std::process::id();
         }
-        seccompiler::apply_filter(&program).map_err(failed)
+        rustix::thread::set_no_new_privs(true).map_err(|e| Error::Filter(e.to_string()))?;
+        let whole = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: `whole` and the instructions it points to outlive the call, which copies them.
+        match unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const whole) }
+        {
+            0 => Ok(()),
+            _ => Err(Error::Filter(io::Error::last_os_error().to_string())),
+        }
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Filter(error.to_string())
-}
-
-fn rule(conditions: &[Arg]) -> Result<SeccompRule, seccompiler::BackendError> {
-    let conditions = conditions
-        .iter()
-        .map(|arg| {
-            let length = if arg.wide { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
-            SeccompCondition::new(arg.index, length, SeccompCmpOp::MaskedEq(arg.mask), arg.value)
-        })
-        .collect::<Result<_, _>>()?;
-    SeccompRule::new(conditions)
-}
-
-/// Where [`prologue`] compares with the process's own id, which is only known in the child.
-const OWN_PROCESS: usize = 5;
-
-/// What the list cannot say, in front of it. Every path refuses or falls through to the list, so nothing is
-/// allowed here.
-///
-/// `clone3` passes its flags in memory, where no filter can see them: `ENOSYS` makes the C library use
-/// `clone`. Signals go to the own threads only, also where a pod shares its process ids.
-fn prologue() -> [sock_filter; 7] {
-    const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-    const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
-    // Offsets in `struct seccomp_data`; both architectures are little-endian.
-    const NUMBER: u32 = 0;
-    const FIRST_ARGUMENT: u32 = 16;
-    let op = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    let errno = |errno: i32| op(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32);
-    [
-        op(LOAD, 0, 0, NUMBER),
-        op(JUMP_IF_EQUAL, 0, 1, libc::SYS_clone3 as u32),
-        errno(libc::ENOSYS),
-        op(JUMP_IF_EQUAL, 0, 3, libc::SYS_tgkill as u32),
-        op(LOAD, 0, 0, FIRST_ARGUMENT),
-        op(JUMP_IF_EQUAL, 1, 0, 0),
-        errno(libc::EPERM),
-    ]
 }
 
 #[cfg(test)]
@@ -261,18 +253,103 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_id_is_compared_where_install_writes_it() {
-        let placeholder = &prologue()[OWN_PROCESS];
-        assert_eq!((placeholder.code, placeholder.k), (0x15, 0));
-        let filter = Filter::compile().unwrap();
-        assert!(filter.0.len() < 4096, "the kernel takes {} instructions", filter.0.len());
+    fn the_filter_is_small_because_every_container_pays_for_it() {
+        let length = Filter::compile().unwrap().program.len();
+        assert!(length < 256, "{length} instructions");
     }
 
     #[test]
-    fn no_call_is_both_free_and_narrowed() {
-        for (call, rules) in narrowed() {
-            assert!(!ALLOWED.contains(&call), "{call}");
-            assert!(!rules.is_empty(), "an empty list would allow call {call} with any argument");
+    fn the_process_id_is_compared_where_install_writes_it() {
+        let filter = Filter::compile().unwrap();
+        let compare = filter.program[filter.own_process];
+        assert_eq!(u32::from(compare.code), libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+        let load = filter.program[filter.own_process - 1];
+        assert_eq!((u32::from(load.code), load.k), (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 16));
+    }
+
+    /// What the kernel would make of a call, by its own rules (`seccomp_data`, classic BPF).
+    fn verdict(filter: &Filter, architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
+        let load = |offset: u32| match offset {
+            0 => number,
+            4 => architecture,
+            offset => {
+                let argument = arguments[(offset as usize - 16) / 8];
+                if offset.is_multiple_of(8) { argument as u32 } else { (argument >> 32) as u32 }
+            }
+        };
+        let (mut at, mut register) = (0, 0);
+        loop {
+            let instruction = filter.program[at];
+            let (code, k) = (u32::from(instruction.code), instruction.k);
+            let holds = match code & 0xf7 {
+                libc::BPF_RET => return k,
+                0x20 => {
+                    register = load(k);
+                    true
+                }
+                0x54 => {
+                    register &= k;
+                    true
+                }
+                0x15 => register == k,
+                0x35 => register >= k,
+                0x45 => register & k != 0,
+                code => panic!("instruction {code:#x}"),
+            };
+            at += 1 + usize::from(if holds { instruction.jt } else { instruction.jf });
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const OWN: u32 = 0xC000_003E;
+    #[cfg(target_arch = "aarch64")]
+    const OWN: u32 = 0xC000_00B7;
+
+    #[test]
+    fn exactly_the_listed_calls_pass() {
+        let filter = Filter::compile().unwrap();
+        let mut program = Program::new();
+        let narrowed = narrowed(&mut program, 0).map(|(call, _)| call as u32);
+        // Numbers of the x32 ABI have bit 30 set.
+        for number in (0..2000).chain((1 << 30)..(1 << 30) + 2000).chain([u32::MAX]) {
+            if narrowed.contains(&number) {
+                continue;
+            }
+            let expected = if ALLOWED.contains(&number.into()) {
+                libc::SECCOMP_RET_ALLOW
+            } else {
+                libc::SECCOMP_RET_ERRNO | libc::EPERM as u32
+            };
+            assert_eq!(verdict(&filter, OWN, number, [0; 6]), expected, "{number}");
+            assert_eq!(verdict(&filter, 0x4000_0003, number, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
+        }
+    }
+
+    #[test]
+    fn the_upper_half_of_a_long_argument_counts() {
+        let filter = Filter::compile().unwrap();
+        let allowed = |call: libc::c_long, arguments| {
+            verdict(&filter, OWN, call as u32, arguments) == libc::SECCOMP_RET_ALLOW
+        };
+        let high = 1 << 32;
+        assert!(allowed(libc::SYS_clone, [THREAD as u64, 0, 0, 0, 0, 0]));
+        assert!(!allowed(libc::SYS_clone, [THREAD as u64 | high, 0, 0, 0, 0, 0]));
+        assert!(allowed(libc::SYS_prlimit64, [0, 7, 0, 0x1000, 0, 0]));
+        assert!(!allowed(libc::SYS_prlimit64, [0, 7, high, 0x1000, 0, 0]));
+        assert!(!allowed(libc::SYS_prlimit64, [0, 7, 0x1000, 0, 0, 0]));
+        // And of an int it does not: the kernel would not look at it either.
+        assert!(!allowed(libc::SYS_ioctl, [0, libc::TIOCSTI | high, 0, 0, 0, 0]));
+        assert!(!allowed(libc::SYS_mmap, [0, 4096, 4 | high, 0, 0, 0]));
+    }
+
+    #[test]
+    fn no_call_is_listed_twice() {
+        let mut program = Program::new();
+        let mut calls: Vec<_> = narrowed(&mut program, 0).map(|(call, _)| call).into();
+        calls.extend(ALLOWED);
+        let count = calls.len();
+        calls.sort_unstable();
+        calls.dedup();
+        assert_eq!(calls.len(), count);
     }
 }

@@ -56,10 +56,11 @@ pub fn bed_script(name: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("a script prints text")
 }
 
-/// Path of the static busybox for native containers.
-pub fn busybox() -> PathBuf {
+/// The static busybox, for native containers.
+pub fn busybox_bytes() -> Vec<u8> {
     bed_script("fetch.sh", &["busybox"]);
-    Path::new(bed_script("fetch.sh", &["path", "busybox"]).trim()).join("busybox")
+    let folder = bed_script("fetch.sh", &["path", "busybox"]);
+    std::fs::read(Path::new(folder.trim()).join("busybox")).expect("read busybox")
 }
 
 /// cargo's target folder, in which this test binary lies.
@@ -69,11 +70,14 @@ pub fn target_folder() -> PathBuf {
     exe.ancestors().nth(3).expect("a test lies three folders deep").to_owned()
 }
 
-/// The folder of `containerd-shim-wamr-v1`: `SHIM_DIR`, else what `cargo build --profile test-release` fills.
+/// The folder of `containerd-shim-wamr-v1`: `SHIM_DIR`, else the one that `deploy/build.sh test-release` fills.
 pub fn shim_folder() -> PathBuf {
     match std::env::var_os("SHIM_DIR") {
         Some(folder) => folder.into(),
-        None => target_folder().join("test-release"),
+        None => {
+            let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+            target_folder().join(target).join("test-release")
+        }
     }
 }
 
@@ -85,7 +89,7 @@ pub fn shim_binary() -> PathBuf {
     let path = shim_folder().join("containerd-shim-wamr-v1");
     assert!(
         path.exists(),
-        "{} is missing: cargo build --profile test-release -p containerd-shim-wamr-v1, or set SHIM_DIR",
+        "{} is missing: run deploy/build.sh test-release, or set SHIM_DIR",
         path.display()
     );
     path

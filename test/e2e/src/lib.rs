@@ -24,7 +24,7 @@ mod wait;
 pub use bed::Bed;
 pub use cgroups::Cgroups;
 pub use client::Client;
-pub use components::{RUNTIME, Release, shim_binary};
+pub use components::{RUNTIME, Release, busybox_bytes, shim_binary};
 pub use container::{Container, Finished, Task};
 pub use ctr::Ctr;
 pub use guests::guest;

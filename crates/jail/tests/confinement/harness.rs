@@ -5,7 +5,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use jail::{Attach, Confinement, Descriptors, Filter, MinimalRoot, Namespaces};
 
@@ -48,8 +47,11 @@ pub fn run(tests: &[Test]) {
         }
     }
     let (passed, word) = (wanted.len() - failed.len(), if failed.is_empty() { "ok" } else { "FAILED" });
-    println!("\ntest result: {word}. {passed} passed; {} failed; 0 ignored; 0 measured; {} filtered out\n",
-        failed.len(), tests.len() - wanted.len());
+    println!(
+        "\ntest result: {word}. {passed} passed; {} failed; 0 ignored; 0 measured; {} filtered out\n",
+        failed.len(),
+        tests.len() - wanted.len()
+    );
     if !failed.is_empty() {
         std::process::exit(101);
     }
@@ -101,6 +103,8 @@ pub struct Case<'a> {
     pub confinement: Confinement<'a>,
     pub descriptors: Descriptors,
     pub filter: bool,
+    /// Stays when the process that waits for it goes away.
+    pub lingers: bool,
     /// Runs in the child just before it is confined.
     pub before: Box<dyn FnOnce() + 'a>,
 }
@@ -112,8 +116,6 @@ pub struct Outcome {
     pub entered: Result<Vec<String>, String>,
     /// What the code inside returned.
     pub said: String,
-    /// From before the fork until confined.
-    pub took: Duration,
 }
 
 impl Outcome {
@@ -142,6 +144,7 @@ impl<'a> Case<'a> {
             confinement: Confinement { fresh, user, cwd: "/", ..Confinement::default() },
             descriptors: Descriptors { root: Some(root), ..Descriptors::default() },
             filter: true,
+            lingers: false,
             before: Box::new(|| {}),
         }
     }
@@ -166,7 +169,7 @@ impl<'a> Case<'a> {
 
     /// Confines a process, runs `inside` in it, and while it still lives `outside` with its process id.
     pub fn run_watched(self, inside: impl FnOnce() -> String, outside: impl FnOnce(i32)) -> Outcome {
-        let Self { confinement, descriptors, filter, before } = self;
+        let Self { confinement, descriptors, filter, lingers, before } = self;
         let (ours, theirs) = pair();
         // SAFETY: this process has one thread.
         let zygote = unsafe { libc::fork() };
@@ -175,24 +178,26 @@ impl<'a> Case<'a> {
             drop(ours);
             let root = MinimalRoot::enter().unwrap_or_else(|e| die(&theirs, &e.to_string()));
             let compiled = Filter::compile().unwrap();
-            let start = Instant::now();
-            let child = clone_sibling(jail::clone_flags(&confinement));
+            let child = fork_with(jail::clone_flags(&confinement) | libc::CLONE_PARENT as u64);
             if child != 0 {
                 send(&theirs, &child.to_string());
                 exit(0);
             }
             before();
             let entered = jail::enter(&confinement, descriptors, root.proc_dir(), &[theirs.as_raw_fd()])
-                .and_then(|warnings| if filter { compiled.install().map(|()| warnings) } else { Ok(warnings) });
-            let took = start.elapsed().as_micros();
+                .and_then(
+                    |warnings| if filter { compiled.install().map(|()| warnings) } else { Ok(warnings) },
+                );
             match entered {
-                Ok(warnings) => send(&theirs, &format!("{took}\n{}", warnings.join("\n"))),
+                Ok(warnings) => send(&theirs, &format!("entered {}", warnings.join("\n"))),
                 Err(e) => die(&theirs, &e.to_string()),
             }
             let said = catch_unwind(AssertUnwindSafe(inside)).unwrap_or_else(|_| "panicked".into());
             send(&theirs, &format!("said {said}"));
             // Lives until the parent has looked at it.
-            receive(&theirs);
+            while receive(&theirs).is_none() && lingers {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
             exit(0);
         }
         drop((theirs, descriptors));
@@ -207,27 +212,24 @@ impl<'a> Case<'a> {
                 said = Some(words.to_owned());
             } else if let Some(words) = message.strip_prefix("died ") {
                 entered = Some(Err(words.to_owned()));
-            } else if let Some((took, warnings)) = message.split_once('\n') {
-                let warnings = warnings.lines().map(str::to_owned).collect();
-                entered = Some(Ok((Duration::from_micros(took.parse().unwrap()), warnings)));
+            } else if let Some(warnings) = message.strip_prefix("entered ") {
+                entered = Some(Ok(warnings.lines().map(str::to_owned).collect()));
             } else {
                 child = Some(message.parse().unwrap());
             }
         }
         let child = child.unwrap();
-        let outcome = match entered.unwrap() {
-            Ok((took, warnings)) => {
-                // The child is ended whatever the checks outside find.
-                let seen = catch_unwind(AssertUnwindSafe(|| outside(child)));
-                drop(ours);
-                wait(child);
-                seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                return Outcome { entered: Ok(warnings), said: said.unwrap(), took };
+        let entered = entered.unwrap();
+        // The child is ended whatever the checks outside find.
+        let seen = catch_unwind(AssertUnwindSafe(|| {
+            if entered.is_ok() {
+                outside(child)
             }
-            Err(e) => Outcome { entered: Err(e), said: String::new(), took: Duration::ZERO },
-        };
+        }));
+        drop(ours);
         wait(child);
-        outcome
+        seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Outcome { entered, said: said.unwrap_or_default() }
     }
 
     pub fn run(self, inside: impl FnOnce() -> String) -> Outcome {
@@ -250,10 +252,8 @@ pub fn word<T>(result: std::io::Result<T>) -> String {
 
 /// Names in a directory, sorted.
 pub fn list(dir: &str) -> String {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names.join(" ")
 }
@@ -268,9 +268,10 @@ pub fn in_own_process(body: impl FnOnce()) {
     assert_eq!(wait(child), 0, "see above");
 }
 
-/// `clone3` for a process whose parent is this one's parent.
-fn clone_sibling(namespaces: u64) -> i32 {
-    let args: [u64; 8] = [namespaces | libc::CLONE_PARENT as u64, 0, 0, 0, 0, 0, 0, 0];
+/// `clone3` in the way of `fork`: 0 in the child, which is in the namespaces of `flags`.
+pub fn fork_with(flags: u64) -> i32 {
+    let exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
+    let args: [u64; 8] = [flags, 0, 0, 0, exit_signal, 0, 0, 0];
     // SAFETY: `struct clone_args` in its first version, all numbers; the process has one thread.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) };
     assert!(pid >= 0, "clone3: {}", std::io::Error::last_os_error());

@@ -1,0 +1,241 @@
+//! A containerd of the benchmark's own: folder, socket, cgroups. Nothing of it is left when it is dropped.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cgroups::{CONTAINERS, Cgroups, STACK};
+use crate::image::{self, Image};
+use crate::options::Options;
+use crate::stack::Stack;
+
+/// How long containerd may take to start, and anything to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A private containerd.
+#[derive(Debug)]
+pub struct Bed {
+    /// Everything on disk is below it.
+    pub folder: PathBuf,
+    /// Cgroups of everything that runs.
+    pub cgroups: Cgroups,
+    /// containerd namespace in use; no other containerd has one of that name.
+    pub namespace: String,
+    ctr: PathBuf,
+    containerd: Child,
+}
+
+impl Bed {
+    /// Starts containerd and waits until it listens.
+    pub fn start(stack: &Stack, options: &Options) -> Result<Bed> {
+        let name = format!("wamr-bench-{}-{}", std::process::id(), stack.name);
+        let folder = std::env::temp_dir().join(&name);
+        for part in ["bin", "fifo"] {
+            fs::create_dir_all(folder.join(part)).with_context(|| format!("make {}", folder.display()))?;
+        }
+        std::os::unix::fs::symlink(
+            fs::canonicalize(&options.shim)?,
+            folder.join("bin/containerd-shim-wamr-v1"),
+        )?;
+        let at = folder.display();
+        let config = format!(
+            "version = 2\nroot = \"{at}/root\"\nstate = \"{at}/state\"\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.runtime\", \"io.containerd.cri.v1.images\"]\n\
+             [grpc]\naddress = \"{at}/containerd.sock\"\n"
+        );
+        fs::write(folder.join("config.toml"), config)?;
+        let cgroups = Cgroups::make(&name)?;
+        let containerd = spawn(&folder, &cgroups, options)?;
+        let ctr = options.containerd.join("ctr");
+        let mut bed = Bed { folder, cgroups, namespace: name, ctr, containerd };
+        bed.wait_until_it_listens()?;
+        Ok(bed)
+    }
+
+    /// The socket of its gRPC API.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("containerd.sock")
+    }
+
+    /// containerd's process id.
+    pub fn containerd(&self) -> i32 {
+        i32::try_from(self.containerd.id()).unwrap_or_default()
+    }
+
+    /// Makes the image of `stack`, imports and unpacks it.
+    pub fn import(&self, stack: &Stack) -> Result<Image> {
+        let (archive, scratch) = (self.folder.join("image.tar"), self.folder.join("image"));
+        let image = image::write(stack, &archive, &scratch)?;
+        let mut ctr = Command::new(&self.ctr);
+        ctr.arg("-a").arg(self.socket()).args(["-n", &self.namespace, "images", "import"]).arg(&archive);
+        let output = ctr.output().context("run ctr")?;
+        ensure!(
+            output.status.success(),
+            "ctr images import: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        fs::remove_dir_all(scratch)?;
+        fs::remove_file(archive)?;
+        Ok(image)
+    }
+
+    /// Ends all shims and servers, which must have no container: some linger for the next one.
+    pub fn end_shims(&self) -> Result<()> {
+        let containerd = self.containerd();
+        let left = self.end_processes(|bed| {
+            let stack = bed.cgroups.processes(STACK);
+            stack.into_iter().filter(|pid| *pid != containerd).collect()
+        });
+        ensure!(left.is_empty(), "these shims do not end: {left:?}");
+        Ok(())
+    }
+
+    /// What deleted containers left behind: processes, cgroups and mounts, in words. Empty: nothing.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left: Vec<String> = Vec::new();
+        left.extend(self.cgroups.processes(CONTAINERS).iter().map(|pid| format!("process {pid}")));
+        left.extend(
+            self.cgroups.children(CONTAINERS).iter().map(|path| format!("cgroup {}", path.display())),
+        );
+        left.extend(mounts_below(&self.folder).iter().map(|path| format!("mount {}", path.display())));
+        left
+    }
+
+    /// The end of containerd's log.
+    pub fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(10).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    fn wait_until_it_listens(&mut self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while UnixStream::connect(self.socket()).is_err() {
+            if let Some(status) = self.containerd.try_wait()? {
+                bail!("containerd ended ({status}):\n{}", self.log());
+            }
+            ensure!(Instant::now() < until, "containerd does not listen:\n{}", self.log());
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Kills what `find` finds until it finds nothing; returns what would not go.
+    fn end_processes(&self, find: impl Fn(&Bed) -> Vec<i32>) -> Vec<i32> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let found = find(self);
+            if found.is_empty() || Instant::now() > until {
+                return found;
+            }
+            for pid in found.into_iter().filter_map(Pid::from_raw) {
+                // Fails if it ended meanwhile.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn tear_down(&mut self) -> Result<()> {
+        let sockets = self.shim_sockets();
+        // containerd first: it would clean up after the shims while they are ended.
+        let _ = self.containerd.kill();
+        let _ = self.containerd.wait();
+        let left = self.end_processes(|bed| bed.cgroups.processes(""));
+        ensure!(left.is_empty(), "these processes do not end: {left:?}");
+        for mount in mounts_below(&self.folder).iter().rev() {
+            rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH)
+                .with_context(|| format!("unmount {}", mount.display()))?;
+        }
+        for socket in sockets {
+            match socket.parent().filter(|place| place.starts_with("/run/containerd-shim-wamr/")) {
+                Some(place) => gone(fs::remove_dir_all(place))?,
+                None => gone(fs::remove_file(&socket))?,
+            }
+        }
+        gone(fs::remove_dir_all(Path::new("/run/containerd/runc").join(&self.namespace)))?;
+        gone(fs::remove_dir_all(&self.folder))
+            .with_context(|| format!("remove {}", self.folder.display()))?;
+        self.remove_cgroups()
+    }
+
+    /// A cgroup stays busy for a moment after its last process ended.
+    fn remove_cgroups(&self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while let Err(e) = self.cgroups.remove() {
+            ensure!(Instant::now() < until, "remove the cgroups of {}: {e}", self.namespace);
+            sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Sockets of living shims: of bundles, and of servers that wait for the next container.
+    fn shim_sockets(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let bundles = self.folder.join("state/io.containerd.runtime.v2.task").join(&self.namespace);
+        for bundle in fs::read_dir(bundles).into_iter().flatten().flatten() {
+            let address = fs::read_to_string(bundle.path().join("address")).unwrap_or_default();
+            found.extend(address.strip_prefix("unix://").map(PathBuf::from));
+        }
+        found.extend(self.server_socket());
+        found
+    }
+
+    /// The ttrpc socket of our server, if one is alive.
+    pub fn server_socket(&self) -> Option<PathBuf> {
+        self.cgroups.processes(STACK).into_iter().find_map(|pid| {
+            let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+            let mut arguments = arguments.split('\0');
+            arguments.find(|argument| *argument == "-rendezvous")?;
+            Some(Path::new(arguments.next()?).join("task.sock"))
+        })
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if let Err(e) = self.tear_down() {
+            eprintln!("benchmark: left behind: {e:#}");
+        }
+    }
+}
+
+/// containerd joins its cgroups before it is containerd, so that all its memory is charged there.
+fn spawn(folder: &Path, cgroups: &Cgroups, options: &Options) -> Result<Child> {
+    let log = File::create(folder.join("log"))?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", r#"program=$1; config=$2; shift 2; for f; do echo $$ >"$f" || exit; done; exec "$program" -c "$config""#])
+        .arg("sh")
+        .arg(options.containerd.join("containerd"))
+        .arg(folder.join("config.toml"))
+        .args(cgroups.procs(STACK))
+        .env("PATH", format!("{}/bin:{}:{path}", folder.display(), options.containerd.display()))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    // Ctrl-C is for the harness, which then ends the rest in order.
+    std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+    shell.spawn().context("start containerd")
+}
+
+fn mounts_below(folder: &Path) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4).map(PathBuf::from));
+    points.filter(|point| point.starts_with(folder)).collect()
+}
+
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,69 @@
+//! Memory and start-up of N containers on a private containerd: ours, and runc with busybox, in one run.
+//!
+//! ```text
+//! density --containers N --containerd FOLDER --shim FILE --guest FILE --busybox FILE [--results FOLDER] [--check]
+//! ```
+//! `benches/run.sh` brings the files together; `benches/README.md` says what each figure means.
+
+mod bed;
+mod cgroups;
+mod containers;
+mod cpu;
+mod figures;
+mod image;
+mod machine;
+mod measure;
+mod memory;
+mod options;
+mod promises;
+mod report;
+mod server;
+mod spec;
+mod stack;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::options::Options;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("benchmark: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// False when a promise is broken.
+fn run() -> Result<bool> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    ensure!(rustix::process::geteuid().is_root(), "needs root: it starts a containerd and makes cgroups");
+    // One thread: what the harness takes away from what it measures is to be little, and the same for all.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let machine = machine::Machine::describe(&options)?;
+    let mut all = Vec::new();
+    for stack in stack::stacks(&options) {
+        eprintln!("== {}", stack.label);
+        let figures = runtime.block_on(async {
+            tokio::select! {
+                figures = measure::measure(&stack, &options) => figures,
+                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            }
+        });
+        all.push((stack, figures?));
+    }
+    report::print(&machine, &options, &all);
+    if let Some(folder) = &options.results {
+        let path = report::write(folder, &machine, &options, &all)?;
+        println!("\nwritten to {}", path.display());
+    }
+    if !options.check {
+        return Ok(true);
+    }
+    Ok(all.iter().filter(|(stack, _)| stack.ours).all(|(_, figures)| promises::check(figures)))
+}

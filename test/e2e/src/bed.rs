@@ -1,0 +1,195 @@
+//! A private containerd, with folder, socket and cgroup of its own.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::components::{Release, bed_script, shim_folder, target_folder};
+use crate::{Cgroups, Client, Namespace, wait_for};
+
+/// A running containerd and what belongs to it. Everything ends with it, also when a test failed.
+#[derive(Debug)]
+pub struct Bed {
+    /// Which containerd.
+    pub release: &'static Release,
+    /// Below this cgroup all containers live.
+    pub cgroups: Cgroups,
+    name: String,
+    folder: PathBuf,
+    daemon: Mutex<Option<Child>>,
+    shared: bool,
+}
+
+impl Bed {
+    /// The one that the tests of this binary share, as they may run side by side.
+    pub fn shared() -> Arc<Bed> {
+        static SHARED: OnceLock<Arc<Bed>> = OnceLock::new();
+        extern "C" fn end() {
+            if let Some(bed) = SHARED.get() {
+                bed.end();
+            }
+        }
+        let bed = SHARED.get_or_init(|| {
+            // Statics are never dropped; the C library calls this when the process exits.
+            // SAFETY: `end` is a function without arguments that lives as long as the program.
+            assert_eq!(unsafe { libc::atexit(end) }, 0);
+            Arc::new(Bed::start(true))
+        });
+        Arc::clone(bed)
+    }
+
+    /// One of a test's own, for tests that kill containerd.
+    pub fn own() -> Arc<Bed> {
+        Arc::new(Bed::start(false))
+    }
+
+    fn start(shared: bool) -> Bed {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        assert!(rustix::process::geteuid().is_root(), "the end-to-end tests run containers: run them as root");
+        let release = Release::chosen();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("wamr-bed-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(&name);
+        fs::create_dir_all(folder.join("fifo")).expect("make the bed's folder");
+        fs::write(folder.join("config.toml"), config(&folder, release)).expect("write containerd's configuration");
+        let cgroups = Cgroups::new(&name);
+        let bed = Bed { release, cgroups, name, folder, daemon: Mutex::new(None), shared };
+        bed.start_containerd();
+        bed
+    }
+
+    /// A namespace nobody else uses; `tag` tells a reader of logs whose it is.
+    pub fn namespace(self: &Arc<Self>, tag: &str) -> Namespace {
+        Namespace::new(Arc::clone(self), tag)
+    }
+
+    /// The bed's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// containerd's gRPC socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("containerd.sock")
+    }
+
+    /// containerd's state folder: bundles.
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    /// containerd's root folder: what outlives a reboot.
+    pub fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
+    /// Where FIFOs are made.
+    pub fn fifos(&self) -> PathBuf {
+        self.folder.join("fifo")
+    }
+
+    /// What containerd logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("containerd.log")).unwrap_or_default()
+    }
+
+    /// Ends containerd as a power cut would end it: SIGKILL. Containers go on.
+    pub fn kill_containerd(&self) {
+        let mut daemon = self.daemon();
+        let child = daemon.as_mut().expect("containerd runs");
+        child.kill().expect("kill containerd");
+        child.wait().expect("reap containerd");
+        *daemon = None;
+    }
+
+    /// Starts containerd, for the first time or again on what is there; waits until it answers.
+    pub fn start_containerd(&self) {
+        let log = File::options().create(true).append(true).open(self.folder.join("containerd.log"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{}:{path}", shim_folder().display(), self.release.bin.display());
+        let child = Command::new(self.release.program("containerd"))
+            .arg("--config")
+            .arg(self.folder.join("config.toml"))
+            .env("PATH", path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.expect("open containerd's log"))
+            .spawn()
+            .expect("start containerd");
+        fs::write(self.folder.join("containerd.pid"), child.id().to_string()).expect("note containerd's id");
+        *self.daemon() = Some(child);
+        wait_for("containerd to answer", || {
+            if let Ok(Some(status)) = self.daemon().as_mut().expect("just started").try_wait() {
+                panic!("containerd ended with {status}:\n{}", self.log());
+            }
+            Client::new(&self.socket(), "default").version().ok()
+        });
+    }
+
+    fn daemon(&self) -> MutexGuard<'_, Option<Child>> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends and removes everything of the bed. containerd's log stays, in cargo's target folder.
+    fn end(&self) {
+        let logs = target_folder().join("e2e-logs");
+        let _ = fs::create_dir_all(&logs);
+        let _ = fs::copy(self.folder.join("containerd.log"), logs.join(format!("{}.log", self.name)));
+        if let Some(mut child) = self.daemon().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        bed_script("end.sh", &[&self.folder.display().to_string(), &self.name]);
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if !self.shared {
+            self.end();
+        }
+    }
+}
+
+/// Without what tests do not use: it starts in half the time and touches nothing outside its folder.
+fn config(folder: &Path, release: &Release) -> String {
+    let off: &[&str] = if release.is_2() {
+        &[
+            "io.containerd.cri.v1.images",
+            "io.containerd.cri.v1.runtime",
+            "io.containerd.grpc.v1.cri",
+            "io.containerd.internal.v1.opt",
+            "io.containerd.internal.v1.restart",
+            "io.containerd.internal.v1.tracing",
+            "io.containerd.nri.v1.nri",
+            "io.containerd.snapshotter.v1.blockfile",
+            "io.containerd.snapshotter.v1.btrfs",
+            "io.containerd.snapshotter.v1.devmapper",
+            "io.containerd.snapshotter.v1.erofs",
+            "io.containerd.snapshotter.v1.zfs",
+            "io.containerd.tracing.processor.v1.otlp",
+        ]
+    } else {
+        &[
+            "io.containerd.grpc.v1.cri",
+            "io.containerd.internal.v1.opt",
+            "io.containerd.internal.v1.restart",
+            "io.containerd.internal.v1.tracing",
+            "io.containerd.nri.v1.nri",
+            "io.containerd.snapshotter.v1.aufs",
+            "io.containerd.snapshotter.v1.blockfile",
+            "io.containerd.snapshotter.v1.btrfs",
+            "io.containerd.snapshotter.v1.devmapper",
+            "io.containerd.snapshotter.v1.zfs",
+            "io.containerd.tracing.processor.v1.otlp",
+        ]
+    };
+    let version = if release.is_2() { 3 } else { 2 };
+    let folder = folder.display();
+    format!(
+        "version = {version}\nroot = \"{folder}/root\"\nstate = \"{folder}/state\"\ndisabled_plugins = {off:?}\n\
+         [grpc]\naddress = \"{folder}/containerd.sock\"\n[debug]\nlevel = \"info\"\n"
+    )
+}
