@@ -114,7 +114,8 @@ impl Containers {
             snapshotter: SNAPSHOTTER.into(),
             key: id.into(),
             parent: self.image.chain_id.clone(),
-            ..PrepareSnapshotRequest::default()
+            // containerd collects what neither a record nor this label keeps.
+            labels: [("containerd.io/gc.root".into(), "bench".into())].into(),
         };
         let prepared = SnapshotsClient::new(self.channel.clone()).prepare(self.request(snapshot)).await;
         Ok(prepared.map_err(|e| refused("prepare a snapshot", &e))?.into_inner().mounts)
@@ -128,7 +129,7 @@ impl Containers {
     }
 
     async fn start_one(&self, id: &str) -> Result<Times> {
-        let mut stdout = Stdout::make(&self.fifos.join(id))?;
+        let output = Output::make(&self.fifos, id)?;
         let begun = Instant::now();
         let container = Container {
             id: id.into(),
@@ -142,7 +143,6 @@ impl Containers {
             snapshot_key: id.into(),
             ..Container::default()
         };
-        // The record first: containerd collects snapshots that no record names.
         let record = self.request(CreateContainerRequest { container: Some(container) });
         let recorded = ContainersClient::new(self.channel.clone()).create(record).await;
         recorded.map_err(|e| refused("make a container's record", &e))?;
@@ -153,7 +153,8 @@ impl Containers {
         let request = CreateTaskRequest {
             container_id: id.into(),
             rootfs,
-            stdout: stdout.path.display().to_string(),
+            stdout: output.stdout.display().to_string(),
+            stderr: output.stderr.display().to_string(),
             ..CreateTaskRequest::default()
         };
         let begun = Instant::now();
@@ -162,7 +163,7 @@ impl Containers {
         let request = StartRequest { container_id: id.into(), ..StartRequest::default() };
         tasks.start(self.request(request)).await.map_err(|e| refused("start a task", &e))?;
         let started = begun.elapsed();
-        stdout.first_line().await.with_context(|| format!("container {id}"))?;
+        output.first_line().await.with_context(|| format!("container {id}"))?;
         Ok(Times { prepare: prepared, create: created, start: started - created, line: begun.elapsed() })
     }
 
@@ -215,44 +216,58 @@ impl Containers {
     }
 }
 
-/// The reading end of a container's stdout. The container may outlive it: a sleeping one writes no more.
-pub struct Stdout {
-    /// The FIFO.
-    pub path: PathBuf,
-    end: Receiver,
+/// The reading ends of a container's output. The container may outlive them: a sleeping one writes no more.
+pub struct Output {
+    /// The FIFO of its stdout.
+    pub stdout: PathBuf,
+    /// The FIFO of its stderr, which runc's shim insists on.
+    pub stderr: PathBuf,
+    lines: Receiver,
+    _errors: Receiver,
 }
 
-impl Stdout {
-    /// Makes the FIFO.
-    pub fn make(path: &Path) -> Result<Stdout> {
-        let made = rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
-        made.with_context(|| format!("make the FIFO {}", path.display()))?;
-        // Read-write, so that neither opening nor a shim that comes and goes ends it.
-        let end = tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(path);
-        Ok(Stdout { path: path.to_owned(), end: end.context("open a FIFO")? })
+impl Output {
+    /// Makes the FIFOs.
+    pub fn make(folder: &Path, id: &str) -> Result<Output> {
+        let (stdout, stderr) = (folder.join(format!("{id}-stdout")), folder.join(format!("{id}-stderr")));
+        Ok(Output { lines: fifo(&stdout)?, _errors: fifo(&stderr)?, stdout, stderr })
     }
 
-    /// Waits for the line.
-    pub async fn first_line(&mut self) -> Result<()> {
+    /// Waits for the first line.
+    pub async fn first_line(&self) -> Result<()> {
         tokio::time::timeout(PATIENCE, self.read_line())
             .await
             .map_err(|_| anyhow!("said nothing on stdout within {PATIENCE:?}"))?
     }
 
-    async fn read_line(&mut self) -> Result<()> {
-        let mut line = [0; 64];
+    async fn read_line(&self) -> Result<()> {
+        let mut bytes = [0; 64];
         loop {
-            self.end.readable().await?;
-            match self.end.try_read(&mut line) {
-                Ok(n) if line.get(..n).is_some_and(|read| read.contains(&b'\n')) => break,
+            self.lines.readable().await?;
+            match self.lines.try_read(&mut bytes) {
+                Ok(n) if bytes.get(..n).is_some_and(|read| read.contains(&b'\n')) => return Ok(()),
                 Ok(_) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e.into()),
             }
         }
-        std::fs::remove_file(&self.path)?;
-        Ok(())
     }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        // The folder goes with the bed in any case.
+        let _ = std::fs::remove_file(&self.stdout);
+        let _ = std::fs::remove_file(&self.stderr);
+    }
+}
+
+fn fifo(path: &Path) -> Result<Receiver> {
+    let made = rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
+    made.with_context(|| format!("make the FIFO {}", path.display()))?;
+    // Read-write, so that neither opening nor a shim that comes and goes ends it.
+    let end = tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(path);
+    end.with_context(|| format!("open the FIFO {}", path.display()))
 }
 
 fn refused(doing: &str, status: &Status) -> anyhow::Error {

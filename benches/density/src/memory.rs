@@ -111,17 +111,21 @@ impl Sample {
 
 /// The stack's processes.
 pub fn processes(bed: &Bed) -> Vec<(Role, i32)> {
-    let guests = bed.cgroups.processes(CONTAINERS).into_iter().map(|pid| (Role::Guests, pid));
-    let stack = bed.cgroups.processes(STACK).into_iter().map(|pid| {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let role = match name.trim() {
-            _ if pid == bed.containerd() => Role::Containerd,
-            "wamr-zygote" => Role::Zygote,
-            _ => Role::Shims,
-        };
-        (role, pid)
-    });
-    guests.chain(stack).collect()
+    let guests = bed.cgroups.processes(CONTAINERS);
+    // v1: a container need not have a cgroup in each hierarchy; where it has none, its processes stay in `stack`.
+    let stack = bed.cgroups.processes(STACK).into_iter().filter(|pid| !guests.contains(pid));
+    let stack: Vec<(Role, i32)> = stack
+        .map(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let role = match name.trim() {
+                _ if pid == bed.containerd() => Role::Containerd,
+                "wamr-zygote" => Role::Zygote,
+                _ => Role::Shims,
+            };
+            (role, pid)
+        })
+        .collect();
+    guests.into_iter().map(|pid| (Role::Guests, pid)).chain(stack).collect()
 }
 
 impl Host {

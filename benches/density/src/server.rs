@@ -13,7 +13,7 @@ use ttrpc::asynchronous::Client;
 use ttrpc::context;
 
 use crate::bed::Bed;
-use crate::containers::{Containers, Stdout};
+use crate::containers::{Containers, Output};
 
 /// Times of one container as the server's client sees them.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +48,7 @@ async fn one(bed: &Bed, containers: &Containers, client: &TaskClient, id: &str) 
     let bundle = bed.folder.join("own").join(id);
     fs::create_dir_all(bundle.join("rootfs"))?;
     fs::write(bundle.join("config.json"), containers.spec(id))?;
-    let mut stdout = Stdout::make(&bed.folder.join("fifo").join(id))?;
+    let output = Output::make(&bed.folder.join("fifo"), id)?;
     let rootfs = containers.prepare(id).await?.into_iter().map(|mount| Mount {
         type_: mount.r#type,
         source: mount.source,
@@ -60,7 +60,8 @@ async fn one(bed: &Bed, containers: &Containers, client: &TaskClient, id: &str) 
         id: id.into(),
         bundle: bundle.display().to_string(),
         rootfs: rootfs.collect(),
-        stdout: stdout.path.display().to_string(),
+        stdout: output.stdout.display().to_string(),
+        stderr: output.stderr.display().to_string(),
         ..CreateTaskRequest::default()
     };
     // The wait for answers is bounded by the library.
@@ -73,7 +74,7 @@ async fn one(bed: &Bed, containers: &Containers, client: &TaskClient, id: &str) 
         .await
         .context("Start")?;
     let started = begun.elapsed();
-    stdout.first_line().await?;
+    output.first_line().await?;
     let line = begun.elapsed();
 
     client

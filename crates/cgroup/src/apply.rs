@@ -21,10 +21,20 @@ impl Cgroup {
     /// 2) * 9999 / 262142`; block I/O weight 10 to 1000 to `io.weight` in the same manner, unless BFQ has a
     /// weight of its own; memory plus swap to swap alone.
     ///
+    /// Where systemd has made a unit of the cgroup, it is told.
+    ///
     /// # Errors
     /// [`Error::Invalid`], [`Error::Unsupported`], [`Error::NoController`], [`Error::NoFile`], [`Error::Refused`],
-    /// [`Error::BelowUsage`]: each names the limit.
+    /// [`Error::BelowUsage`]: each names the limit. [`Error::Unit`].
     pub fn apply(&self, limits: &Limits) -> Result<()> {
+        self.write_limits(limits)?;
+        let Some(unit) = self.unit() else { return Ok(()) };
+        self.tell_limits(unit)?;
+        // It has written them again, in its own precision.
+        self.write_limits(limits)
+    }
+
+    pub(crate) fn write_limits(&self, limits: &Limits) -> Result<()> {
         match self.version() {
             Version::V1 => v1::apply(self, limits),
             Version::V2 => v2::apply(self, limits),

@@ -23,12 +23,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A path of the systemd driver on a host that systemd runs: its tree is not to be written behind its
-    /// back.
-    #[error(
-        "cgroupsPath {0:?} asks for the systemd driver, which is not supported yet: set the kubelet's cgroupDriver to cgroupfs"
-    )]
-    Systemd(String),
+    /// systemd did not do what it was asked for a container's scope.
+    #[error("cannot {action} the systemd unit {unit}: {reason}")]
+    Unit {
+        /// What was asked.
+        action: &'static str,
+        /// The scope's name.
+        unit: String,
+        /// Why not, in systemd's words.
+        reason: String,
+    },
     /// No directory of this cgroup exists.
     #[error("cgroup {} does not exist", .0.display())]
     Missing(PathBuf),

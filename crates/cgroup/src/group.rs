@@ -5,7 +5,7 @@ use std::path::{Path as FilePath, PathBuf};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use crate::{Controller, Controllers, Error, Host, Limits, Path, Result, Version, cpuset, file};
+use crate::{Controller, Controllers, Error, Host, Limits, Path, Result, Unit, Version, cpuset, file};
 
 /// One container's cgroup, in every hierarchy it joins.
 ///
@@ -17,6 +17,8 @@ pub struct Cgroup {
     version: Version,
     /// In the order of [`Controller::ALL`]: the first is the one that processes are counted and killed by.
     directories: Vec<Directory>,
+    /// Where systemd has a say.
+    unit: Option<Unit>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,11 +37,12 @@ impl Cgroup {
     /// wants it to be 022. Directories above are nobody's in particular and are left when the cgroup is
     /// removed. On an error, everything made by this call is removed again.
     ///
+    /// With a unit of systemd for a path, [`Cgroup::adopt`] has to follow when a process is in it.
+    ///
     /// # Errors
-    /// [`Error::AlreadyInUse`], [`Error::Systemd`], [`Error::Io`], and those of [`Cgroup::apply`].
+    /// [`Error::AlreadyInUse`], [`Error::Io`], and those of [`Cgroup::apply`].
     pub fn create(host: &Host, path: &Path, limits: &Limits) -> Result<Self> {
-        let relative = path.directory(host)?;
-        let cgroup = Self::below(host, &relative);
+        let cgroup = Self::at(host, path);
         let mut made = Made::default();
         for directory in &cgroup.directories {
             if !made.make(&directory.root, &directory.path)?
@@ -54,7 +57,7 @@ impl Cgroup {
         if cgroup.version == Version::V2 {
             crate::delegate::enable_usual(&cgroup)?;
         }
-        cgroup.apply(limits)?;
+        cgroup.write_limits(limits)?;
         made.keep();
         Ok(cgroup)
     }
@@ -64,7 +67,7 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Missing`] if no hierarchy has it.
     pub fn open(host: &Host, path: &Path) -> Result<Self> {
-        let cgroup = Self::below(host, &path.relative());
+        let cgroup = Self::at(host, path);
         match cgroup.directories.first() {
             Some(first) if !cgroup.directories.iter().any(|d| d.path.is_dir()) => {
                 Err(Error::Missing(first.path.clone()))
@@ -74,7 +77,7 @@ impl Cgroup {
     }
 
     /// The cgroup made of the directories of [`Cgroup::directories`], whether or not they still exist: enough
-    /// to kill and remove what a dead server left.
+    /// to kill and remove what a dead server left, a unit of systemd included.
     ///
     /// A directory that is not strictly inside a mounted hierarchy is left out with a warning: a damaged
     /// record must not make anybody remove or kill elsewhere.
@@ -92,7 +95,7 @@ impl Cgroup {
         }
         // Ours come sorted; those without a controller of ours go last.
         known.sort_by_key(|d| d.controllers.iter().next().map_or(u8::MAX, |first| first as u8));
-        Self { version: host.version(), directories: known }
+        Self { version: host.version(), directories: known, unit: None }
     }
 
     /// Its directories, to be kept for [`Cgroup::from_directories`].
@@ -106,13 +109,20 @@ impl Cgroup {
         self.version
     }
 
-    fn below(host: &Host, relative: &FilePath) -> Self {
+    fn at(host: &Host, path: &Path) -> Self {
+        let relative = path.relative();
         let directory = |h: &crate::host::Hierarchy| Directory {
-            path: h.root.join(relative),
+            path: h.root.join(&relative),
             root: h.root.clone(),
             controllers: h.controllers,
         };
-        Self { version: host.version(), directories: host.joined().iter().map(directory).collect() }
+        let directories = host.joined().iter().map(directory).collect();
+        Self { version: host.version(), directories, unit: path.unit(host).cloned() }
+    }
+
+    /// The unit systemd makes of it.
+    pub(crate) fn unit(&self) -> Option<&Unit> {
+        self.unit.as_ref()
     }
 
     /// The directory that has a controller's files.

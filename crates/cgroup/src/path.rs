@@ -46,16 +46,12 @@ impl Path {
         Ok(Self::Cgroupfs(relative))
     }
 
-    /// The directory below each hierarchy's root, if it may be made there through cgroupfs.
-    ///
-    /// This is where another driver branches off. systemd allows one writer per part of the tree: what it did
-    /// not delegate it may change or take away at the next reload, limits included. So where systemd runs the
-    /// host, its units are its own to make; where it does not, nobody else makes them, and plain directories
-    /// are right.
-    pub(crate) fn directory(&self, host: &Host) -> Result<PathBuf> {
+    /// The unit that systemd is to make of the cgroup. Where systemd does not run the host, nobody else makes
+    /// units, and plain directories of their names are right.
+    pub(crate) fn unit(&self, host: &Host) -> Option<&Unit> {
         match self {
-            Self::Systemd(unit) if host.has_systemd() => Err(Error::Systemd(unit.to_string())),
-            other => Ok(other.relative()),
+            Self::Systemd(unit) if host.has_systemd() => Some(unit),
+            _ => None,
         }
     }
 
@@ -106,12 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_is_refused_where_systemd_runs_the_host() {
-        let host = Host::at([], Some("/nonexistent".into())).unwrap();
+    fn a_path_is_a_unit_only_where_systemd_runs_the_host() {
         let path = Path::parse("a.slice:cri-containerd:c1").unwrap();
-        assert_eq!(path.directory(&host).unwrap(), PathBuf::from("a.slice/cri-containerd-c1.scope"));
+        assert!(path.unit(&Host::at([], Some("/nonexistent".into())).unwrap()).is_none());
         let host = Host::new(Vec::new(), Some("/nonexistent".into()), true).unwrap();
-        assert!(path.directory(&host).unwrap_err().to_string().contains("cgroupDriver to cgroupfs"));
-        assert!(Path::parse("/a/c1").unwrap().directory(&host).is_ok());
+        assert!(path.unit(&host).is_some());
+        assert!(Path::parse("/a/c1").unwrap().unit(&host).is_none());
     }
 }

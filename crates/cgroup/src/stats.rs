@@ -141,7 +141,7 @@ mod tests {
                 assert_eq!(memory.usage.limit, 64 << 20);
                 assert!(memory.usage.max_usage >= 16 << 20, "{memory:?}");
                 assert_eq!(memory.oom, OomControl::default());
-                assert!(memory.stat.get("total_pgfault").unwrap() >= 4096, "{memory:?}");
+                assert!(memory.stat.get("total_pgfault").unwrap() > 0, "{memory:?}");
                 assert!(cpu.total >= 40_000_000 && cpu.total <= 10_000_000_000, "{cpu:?}");
                 // The split is sampled by the tick, so a short run may show under one of the two only.
                 assert!(cpu.user + cpu.system > 0, "{cpu:?}");
@@ -154,7 +154,8 @@ mod tests {
                 assert_eq!(memory.limit, Some(64 << 20));
                 assert!(memory.max_usage.is_none_or(|peak| peak >= 16 << 20), "{memory:?}");
                 assert_eq!(memory.events.get("oom_kill"), Some(0));
-                assert!(memory.stat.get("pgfault").unwrap() >= 4096, "{memory:?}");
+                // Huge pages make them few.
+                assert!(memory.stat.get("pgfault").unwrap() > 0, "{memory:?}");
                 assert!(stats.cpu.get("usage_usec").unwrap() >= 40_000, "{:?}", stats.cpu);
                 assert!(stats.cpu.get("nr_throttled").unwrap() > 0, "{:?}", stats.cpu);
                 assert_eq!(stats.pids, Some(Pids { current: 0, limit: Some(16) }));

@@ -1,5 +1,9 @@
-//! systemd's names for cgroups (`systemd.slice(5)`, `systemd.scope(5)`). Its driver, which asks systemd over
-//! D-Bus for a transient scope with delegation, will be here too.
+//! systemd's names for cgroups (`systemd.slice(5)`, `systemd.scope(5)`), and below them its driver: containers
+//! whose `cgroupsPath` is a unit get a transient scope, asked for over D-Bus.
+
+mod bus;
+mod message;
+mod scope;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -106,7 +106,10 @@ impl Answer {
                 let mut number = || words.next()?.parse::<i64>().ok();
                 let (status, seconds, nanos, pid) = (number()?, number()?, number()?, number()?);
                 let at = crate::exit::Instant { seconds, nanos: i32::try_from(nanos).ok()? };
-                Some(Answer::Dropped(Exit { status: u32::try_from(status).ok()?, at }, i32::try_from(pid).ok()?))
+                Some(Answer::Dropped(
+                    Exit { status: u32::try_from(status).ok()?, at },
+                    i32::try_from(pid).ok()?,
+                ))
             }
             "error" => Some(Answer::Error(line.strip_prefix("error ")?.to_owned())),
             _ => None,
@@ -125,7 +128,9 @@ mod tests {
             assert_eq!(Request::parse(request.line().trim_end()), Some(request));
         }
         let exit = Exit { status: 137, at: Instant { seconds: 5, nanos: 7 } };
-        for answer in [Answer::Ok, Answer::Gone, Answer::Dropped(exit, 12), Answer::Error("no such thing".into())] {
+        for answer in
+            [Answer::Ok, Answer::Gone, Answer::Dropped(exit, 12), Answer::Error("no such thing".into())]
+        {
             assert_eq!(Answer::parse(answer.line().trim_end()), Some(answer));
         }
     }

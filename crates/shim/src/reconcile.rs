@@ -22,8 +22,11 @@ pub fn clean(bundle: &Path) {
     }
     // Ours is never mounted here, but containerd leaves it to shims to make sure.
     let rootfs = bundle.join("rootfs");
-    while rustix::mount::unmount(&rootfs, rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW)
-        .is_ok()
+    while rustix::mount::unmount(
+        &rootfs,
+        rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+    )
+    .is_ok()
     {}
     Record::remove(bundle);
 }
@@ -56,7 +59,8 @@ pub fn sweep(bundle: &Path, place: &Rendezvous) {
 
 /// Removes the rendezvous directory of a server that does not live any more.
 pub fn remove_if_dead(place: &Rendezvous) {
-    let exists = |path: PathBuf| !matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound);
+    let exists =
+        |path: PathBuf| !matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound);
     if !exists(place.directory().to_owned()) {
         return;
     }

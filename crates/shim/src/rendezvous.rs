@@ -57,7 +57,8 @@ impl Rendezvous {
     /// The place that belongs to a task socket's address (`unix:///…/task.sock`).
     pub fn of_address(address: &str) -> Option<Rendezvous> {
         let socket = Path::new(address.strip_prefix("unix://")?);
-        (socket.file_name()? == "task.sock").then(|| Rendezvous::at(socket.parent().unwrap_or(Path::new("/"))))
+        (socket.file_name()? == "task.sock")
+            .then(|| Rendezvous::at(socket.parent().unwrap_or(Path::new("/"))))
     }
 
     /// Its directory.
@@ -135,9 +136,12 @@ mod tests {
     fn containers_meet_only_if_socket_namespace_and_group_agree() {
         let base = Rendezvous::new("/run/a.sock", "default", "").unwrap();
         assert_eq!(base, Rendezvous::new("/run/a.sock", "default", "").unwrap());
-        for (address, namespace, group) in
-            [("/run/b.sock", "default", ""), ("/run/a.sock", "k8s.io", ""), ("/run/a.sock", "default", "pod"), ("/run/a.sockd", "efault", "")]
-        {
+        for (address, namespace, group) in [
+            ("/run/b.sock", "default", ""),
+            ("/run/a.sock", "k8s.io", ""),
+            ("/run/a.sock", "default", "pod"),
+            ("/run/a.sockd", "efault", ""),
+        ] {
             assert_ne!(base, Rendezvous::new(address, namespace, group).unwrap());
         }
     }

@@ -16,14 +16,16 @@ pub fn text<'a>(options: impl IntoIterator<Item = &'a Any>) -> Result<Option<Str
     for option in options {
         match option.type_url.rsplit('/').next().unwrap_or_default() {
             "runtimeoptions.v1.Options" => {
-                let (path, body) = decode(&option.value)
-                    .map_err(|e| Error::Invalid(format!("runtime options: {e}")))?;
+                let (path, body) =
+                    decode(&option.value).map_err(|e| Error::Invalid(format!("runtime options: {e}")))?;
                 if !body.is_empty() {
                     return Ok(Some(body));
                 }
                 if !path.is_empty() {
                     let read = std::fs::read_to_string(&path);
-                    return read.map(Some).map_err(|e| Error::Invalid(format!("runtime options: read {path:?}: {e}")));
+                    return read
+                        .map(Some)
+                        .map_err(|e| Error::Invalid(format!("runtime options: read {path:?}: {e}")));
                 }
             }
             "" | "containerd.runc.v1.Options" | "io.containerd.runc.v1.Options" => {}
@@ -31,7 +33,9 @@ pub fn text<'a>(options: impl IntoIterator<Item = &'a Any>) -> Result<Option<Str
             other if other.starts_with("containerd.runtime.") || other.starts_with("runtime.v1.") => {}
             other => {
                 let known = "runtimeoptions.v1.Options with ConfigPath or ConfigBody";
-                return Err(Error::Invalid(format!("runtime options of type {other:?} are unknown; use {known}")));
+                return Err(Error::Invalid(format!(
+                    "runtime options of type {other:?} are unknown; use {known}"
+                )));
             }
         }
     }
@@ -81,6 +85,13 @@ mod tests {
     fn options_for_runc_are_passed_over_and_others_are_not() {
         assert_eq!(text([&options("containerd.runc.v1.Options", &[(1, "x")])]).unwrap(), None);
         assert!(text([&options("some.other.Options", &[])]).is_err());
-        assert!(text([&Any { type_url: "runtimeoptions.v1.Options".into(), value: vec![0xff], ..Any::default() }]).is_err());
+        assert!(
+            text([&Any {
+                type_url: "runtimeoptions.v1.Options".into(),
+                value: vec![0xff],
+                ..Any::default()
+            }])
+            .is_err()
+        );
     }
 }

@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recv, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recv, recvmsg, sendmsg,
 };
 
 use crate::Error;
@@ -39,7 +39,8 @@ pub(crate) fn send(socket: BorrowedFd<'_>, payload: &[u8], fds: &[BorrowedFd<'_>
     let all: Vec<BorrowedFd<'_>> = memfd.iter().map(AsFd::as_fd).chain(fds.iter().copied()).collect();
 
     let mut head = [0u8; HEAD];
-    for (slot, word) in head.chunks_exact_mut(4).zip([payload.len(), all.len(), usize::from(memfd.is_some())]) {
+    for (slot, word) in head.chunks_exact_mut(4).zip([payload.len(), all.len(), usize::from(memfd.is_some())])
+    {
         let word = u32::try_from(word).map_err(|_| Error::Protocol("message is too long".into()))?;
         slot.copy_from_slice(&word.to_ne_bytes());
     }
@@ -67,16 +68,21 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Frame>, Error> {
     let length = receive_packet(socket, &mut bytes, &mut fds)?;
     let word = |at: usize| -> Result<usize, Error> {
         let word = bytes.get(at..at + 4).filter(|_| length >= HEAD).and_then(|w| w.try_into().ok());
-        word.map(|w| u32::from_ne_bytes(w) as usize).ok_or_else(|| Error::Protocol("message without a head".into()))
+        word.map(|w| u32::from_ne_bytes(w) as usize)
+            .ok_or_else(|| Error::Protocol("message without a head".into()))
     };
     let (payload, expected, in_memfd) = (word(0)?, word(4)?, word(8)? == 1);
     if payload > LONGEST || expected > MOST_FDS {
-        return Err(Error::Protocol(format!("message of {payload} bytes and {expected} descriptors is too long")));
+        return Err(Error::Protocol(format!(
+            "message of {payload} bytes and {expected} descriptors is too long"
+        )));
     }
     while fds.len() < expected {
         let before = fds.len();
         if receive_packet(socket, &mut [0], &mut fds)? == 0 || fds.len() == before {
-            return Err(Error::Protocol("message lost descriptors (is the descriptor limit reached?)".into()));
+            return Err(Error::Protocol(
+                "message lost descriptors (is the descriptor limit reached?)".into(),
+            ));
         }
     }
     if in_memfd {
@@ -113,8 +119,9 @@ fn receive_packet(socket: BorrowedFd<'_>, into: &mut [u8], fds: &mut Vec<OwnedFd
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_PACKET))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut data = [IoSliceMut::new(into)];
-    let got = rustix::io::retry_on_intr(|| recvmsg(socket, &mut data, &mut ancillary, RecvFlags::CMSG_CLOEXEC))
-        .map_err(|e| Error::Gone(e.into()))?;
+    let got =
+        rustix::io::retry_on_intr(|| recvmsg(socket, &mut data, &mut ancillary, RecvFlags::CMSG_CLOEXEC))
+            .map_err(|e| Error::Gone(e.into()))?;
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             fds.extend(rights);

@@ -8,9 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
-};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -39,7 +37,8 @@ impl Gate {
     /// # Errors
     /// When the process is out of descriptors.
     pub fn pair() -> io::Result<(Gate, OwnedFd)> {
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Gate(ours), theirs))
     }
 
@@ -55,7 +54,9 @@ impl Gate {
             let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)) {
                 Ok(0) => {
-                    return Err(Error::NotReady(format!("the container process was not ready after {patience:?}")));
+                    return Err(Error::NotReady(format!(
+                        "the container process was not ready after {patience:?}"
+                    )));
                 }
                 Ok(_) => break,
                 Err(rustix::io::Errno::INTR) => {}
@@ -63,7 +64,8 @@ impl Gate {
             }
         }
         let mut buffer = vec![0u8; 16 * 1024];
-        let (length, _) = recv(&self.0, buffer.as_mut_slice(), RecvFlags::empty()).map_err(|e| Error::Gone(e.into()))?;
+        let (length, _) =
+            recv(&self.0, buffer.as_mut_slice(), RecvFlags::empty()).map_err(|e| Error::Gone(e.into()))?;
         if length == 0 {
             return Err(Error::NotReady("the container process ended before it was ready".into()));
         }

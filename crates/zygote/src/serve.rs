@@ -73,7 +73,8 @@ fn warm_up() -> Result<Warm, String> {
     wamr::signals::exit_on_termination().map_err(|e| format!("install signal handlers: {e}"))?;
     let engine = wamr::Engine::init().map_err(|e| format!("initialise WAMR: {e}"))?;
     let filter = jail::Filter::compile().map_err(|e| format!("compile the seccomp filter: {e}"))?;
-    let zygote_root = jail::MinimalRoot::enter().map_err(|e| format!("make a minimal mount namespace: {e}"))?;
+    let zygote_root =
+        jail::MinimalRoot::enter().map_err(|e| format!("make a minimal mount namespace: {e}"))?;
     Ok(Warm { engine, filter, zygote_root })
 }
 
@@ -85,7 +86,12 @@ fn disable_huge_pages() -> std::io::Result<()> {
     }
 }
 
-fn answer(warm: &Warm, own_pids: BorrowedFd<'_>, bytes: &[u8], fds: Vec<OwnedFd>) -> Result<(i32, OwnedFd), Reply> {
+fn answer(
+    warm: &Warm,
+    own_pids: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: Vec<OwnedFd>,
+) -> Result<(i32, OwnedFd), Reply> {
     let (map, request): (DescriptorMap, ForkRequest<'_>) =
         postcard::from_bytes(bytes).map_err(|e| Reply::Misunderstood(format!("request: {e}")))?;
     let handed = sort(&map, fds).ok_or_else(|| Reply::Misunderstood("descriptors are missing".into()))?;

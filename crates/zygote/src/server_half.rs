@@ -64,8 +64,9 @@ impl Zygote {
     /// # Errors
     /// [`Error::Spawn`].
     pub fn spawn(program: &Path) -> Result<Zygote> {
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|e| Error::Spawn(e.into()))?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(|e| Error::Spawn(e.into()))?;
         // The stack's size is fixed by exec, so the limit is lowered around it; the old one is put back here
         // and, by the zygote, there.
         let before = getrlimit(Resource::Stack);

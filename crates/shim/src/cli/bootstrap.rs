@@ -91,8 +91,11 @@ pub fn understand(flags: &Flags, input: &[u8], environment: impl Fn(&str) -> Opt
         Some(_) if is_containerd_2(Path::new(&flags.publish_binary)) => Form::Json,
         _ => Form::Plain,
     };
-    let address =
-        if flags.address.is_empty() { environment("GRPC_ADDRESS").unwrap_or_default() } else { flags.address.clone() };
+    let address = if flags.address.is_empty() {
+        environment("GRPC_ADDRESS").unwrap_or_default()
+    } else {
+        flags.address.clone()
+    };
     Asked {
         ttrpc_address: environment("TTRPC_ADDRESS").unwrap_or_else(|| format!("{address}.ttrpc")),
         address,
@@ -109,7 +112,9 @@ pub fn answer(form: Form, address: &str) -> Vec<u8> {
     match form {
         Form::Plain => address.as_bytes().to_vec(),
         // The address is made of a fixed directory and a hexadecimal hash: nothing in it wants escaping.
-        Form::Json => format!(r#"{{"version":{TASK_API},"address":"{address}","protocol":"ttrpc"}}"#).into_bytes(),
+        Form::Json => {
+            format!(r#"{{"version":{TASK_API},"address":"{address}","protocol":"ttrpc"}}"#).into_bytes()
+        }
         Form::Message => {
             let result = BootstrapResult {
                 version: TASK_API,
@@ -162,7 +167,12 @@ mod tests {
     use super::*;
 
     fn flags() -> Flags {
-        Flags { id: "a".into(), namespace: "default".into(), address: "/run/c.sock".into(), ..Flags::default() }
+        Flags {
+            id: "a".into(),
+            namespace: "default".into(),
+            address: "/run/c.sock".into(),
+            ..Flags::default()
+        }
     }
 
     fn nothing(_: &str) -> Option<String> {
@@ -181,7 +191,8 @@ mod tests {
         let asked = understand(&flags(), &params.write_to_bytes().unwrap(), nothing);
         assert_eq!((asked.form, asked.ttrpc_address.as_str()), (Form::Message, "/run/t.sock"));
 
-        let options = Any { type_url: "runtimeoptions.v1.Options".into(), value: vec![1, 2], ..Any::default() };
+        let options =
+            Any { type_url: "runtimeoptions.v1.Options".into(), value: vec![1, 2], ..Any::default() };
         let asked = understand(&flags(), &options.write_to_bytes().unwrap(), nothing);
         assert_eq!((asked.form, asked.options), (Form::Plain, vec![options]));
     }
@@ -196,7 +207,10 @@ mod tests {
     #[test]
     fn versions_are_read_from_what_containerd_prints() {
         assert_eq!(major_version("containerd github.com/containerd/containerd/v2 2.1.9 1c4457e"), Some(2));
-        assert_eq!(major_version("containerd github.com/containerd/containerd 1.7.24~ds1 1.7.24~ds1-6"), Some(1));
+        assert_eq!(
+            major_version("containerd github.com/containerd/containerd 1.7.24~ds1 1.7.24~ds1-6"),
+            Some(1)
+        );
         assert_eq!(major_version("containerd v1.6.20"), Some(1));
         assert_eq!(major_version("nothing of the kind"), None);
     }
@@ -204,8 +218,14 @@ mod tests {
     #[test]
     fn answers_have_the_form_that_was_chosen() {
         assert_eq!(answer(Form::Plain, "unix:///x"), b"unix:///x");
-        assert_eq!(answer(Form::Json, "unix:///x"), br#"{"version":3,"address":"unix:///x","protocol":"ttrpc"}"#);
+        assert_eq!(
+            answer(Form::Json, "unix:///x"),
+            br#"{"version":3,"address":"unix:///x","protocol":"ttrpc"}"#
+        );
         let result = BootstrapResult::parse_from_bytes(&answer(Form::Message, "unix:///x")).unwrap();
-        assert_eq!((result.version, result.address.as_str(), result.protocol.as_str()), (3, "unix:///x", "ttrpc"));
+        assert_eq!(
+            (result.version, result.address.as_str(), result.protocol.as_str()),
+            (3, "unix:///x", "ttrpc")
+        );
     }
 }

@@ -123,6 +123,9 @@ mod tests {
         assert_eq!(parse("-frobnicate start").unwrap_err(), "unknown flag -frobnicate");
         assert_eq!(parse("-id").unwrap_err(), "flag -id needs a value");
         assert_eq!(parse("start now").unwrap_err(), "unexpected argument \"now\" after \"start\"");
-        assert_eq!(parse("-debug=maybe start").unwrap_err(), "flag -debug takes true or false, not \"maybe\"");
+        assert_eq!(
+            parse("-debug=maybe start").unwrap_err(),
+            "flag -debug takes true or false, not \"maybe\""
+        );
     }
 }

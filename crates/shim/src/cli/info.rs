@@ -16,7 +16,11 @@ pub fn info() -> Result<Vec<u8>, String> {
         revision: format!("containerd-shim-wamr (shared engine), WAMR {}", zygote::engine_version()),
         ..RuntimeVersion::default()
     };
-    let info = RuntimeInfo { name: RUNTIME.to_owned(), version: MessageField::some(version), ..RuntimeInfo::default() };
+    let info = RuntimeInfo {
+        name: RUNTIME.to_owned(),
+        version: MessageField::some(version),
+        ..RuntimeInfo::default()
+    };
     info.write_to_bytes().map_err(|e| format!("encode RuntimeInfo: {e}"))
 }
 

@@ -20,18 +20,23 @@ use crate::{reconcile, runtime_options};
 pub fn start(flags: &Flags) -> Result<Vec<u8>, String> {
     let input = bootstrap::read_stdin().map_err(|e| format!("read stdin: {e}"))?;
     let asked = bootstrap::understand(flags, &input, |name| std::env::var(name).ok());
-    for (value, name) in [(&asked.id, "-id"), (&asked.namespace, "-namespace"), (&asked.address, "-address")] {
+    for (value, name) in [(&asked.id, "-id"), (&asked.namespace, "-namespace"), (&asked.address, "-address")]
+    {
         if value.is_empty() {
-            return Err(format!("{name} is missing: this program is started by containerd (try -help or the README)"));
+            return Err(format!(
+                "{name} is missing: this program is started by containerd (try -help or the README)"
+            ));
         }
     }
     // containerd runs `start` in the bundle. Relative paths are kept: it may lie deep.
     let bundle = Path::new(if flags.bundle.is_empty() { "." } else { &flags.bundle });
     let overrides = runtime_options::text(&asked.options).map_err(|e| e.to_string())?;
-    let config = Config::load(Path::new(crate::config::PATH), overrides.as_deref()).map_err(|e| e.to_string())?;
+    let config =
+        Config::load(Path::new(crate::config::PATH), overrides.as_deref()).map_err(|e| e.to_string())?;
     let group = sharing_group(config.sharing, bundle, &asked.id);
 
-    let place = Rendezvous::new(&asked.address, &asked.namespace, &group).map_err(|e| format!("find the server: {e}"))?;
+    let place = Rendezvous::new(&asked.address, &asked.namespace, &group)
+        .map_err(|e| format!("find the server: {e}"))?;
     let lock = place.lock().map_err(|e| format!("lock {}: {e}", place.directory().display()))?;
     if !reserve(&place, &asked.id)? {
         // No server: whatever an earlier one left behind is nobody's now.
@@ -45,7 +50,8 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>, String> {
 
     let address = place.task_address();
     // containerd 1.x reads it when it restarts; `delete` always does.
-    fs::write(bundle.join("address"), &address).map_err(|e| format!("write {}/address: {e}", bundle.display()))?;
+    fs::write(bundle.join("address"), &address)
+        .map_err(|e| format!("write {}/address: {e}", bundle.display()))?;
     Ok(bootstrap::answer(asked.form, &address))
 }
 
@@ -62,7 +68,8 @@ fn reserve(place: &Rendezvous, id: &str) -> Result<bool, String> {
 /// Which containers may share a server, beyond those of one containerd and namespace.
 fn sharing_group(sharing: Sharing, bundle: &Path, id: &str) -> String {
     let annotation = |name: &str| {
-        let spec: serde_json::Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
+        let spec: serde_json::Value =
+            serde_json::from_slice(&fs::read(bundle.join("config.json")).ok()?).ok()?;
         Some(spec.get("annotations")?.get(name)?.as_str()?.to_owned())
     };
     match sharing {
@@ -76,7 +83,9 @@ fn sharing_group(sharing: Sharing, bundle: &Path, id: &str) -> String {
 fn spawn(place: &Rendezvous, asked: &Asked, _lock: &Lock) -> Result<(), String> {
     for socket in [place.task_socket(), place.control_socket()] {
         match fs::remove_file(&socket) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(format!("remove {}: {e}", socket.display())),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(format!("remove {}: {e}", socket.display()));
+            }
             _ => {}
         }
     }
@@ -87,7 +96,14 @@ fn spawn(place: &Rendezvous, asked: &Asked, _lock: &Lock) -> Result<(), String> 
         command.arg("-debug");
     }
     let mut child = command
-        .args(["-namespace", &asked.namespace, "-address", &asked.address, "-ttrpc-address", &asked.ttrpc_address])
+        .args([
+            "-namespace",
+            &asked.namespace,
+            "-address",
+            &asked.address,
+            "-ttrpc-address",
+            &asked.ttrpc_address,
+        ])
         .arg("-rendezvous")
         .arg(place.directory())
         .arg("serve")

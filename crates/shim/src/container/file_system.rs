@@ -46,7 +46,9 @@ impl FileSystem {
                 }
                 Source::DeviceNodes { private: false } => directory(device_nodes(server)?),
                 Source::DeviceNodes { private: true } => directory(DeviceNodes::writable().map_err(failed)?),
-                Source::Filesystem { kind, source } => jail::filesystem(kind, source, &options).map_err(failed)?,
+                Source::Filesystem { kind, source } => {
+                    jail::filesystem(kind, source, &options).map_err(failed)?
+                }
                 Source::Skip(_) => continue,
             };
             file_system.mounts.push((mount.destination.clone(), detached));
@@ -129,7 +131,8 @@ impl FileSystem {
                 directory: mount.directory,
             })
             .collect();
-        Tree::new(self.root.as_fd(), self.layers.as_deref(), &mounts).map_err(|e| Error::Invalid(e.to_string()))
+        Tree::new(self.root.as_fd(), self.layers.as_deref(), &mounts)
+            .map_err(|e| Error::Invalid(e.to_string()))
     }
 }
 
@@ -153,7 +156,8 @@ fn device_nodes(server: &Server) -> Result<OwnedFd> {
         // Two may get here at once; one of the two file systems is dropped then.
         let _ = server.device_nodes.set(DeviceNodes::new().map_err(failed)?);
     }
-    let shared = server.device_nodes.get().ok_or_else(|| Error::Internal("make /dev: not made".to_owned()))?;
+    let shared =
+        server.device_nodes.get().ok_or_else(|| Error::Internal("make /dev: not made".to_owned()))?;
     shared.detached().map_err(failed)
 }
 

@@ -1,27 +1,33 @@
 //! A container: its processes, its cgroup, and what happens to them together.
 
 mod create;
+mod exec;
 mod file_system;
+mod launch;
+mod lifecycle;
 mod phase;
 mod process;
 mod registry;
 mod watch;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cgroup::Cgroup;
+use cgroup::{Cgroup, Limits};
 
-pub use create::{Creation, check_id, create};
+pub use create::Creation;
+pub use lifecycle::{blocking, create, delete, exec, pause, remove, resume, start};
 pub use phase::Phase;
 pub use process::Process;
 pub use registry::Registry;
-pub use watch::watch;
 
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::record::Record;
+
+const SIGKILL: u32 = 9;
 
 /// One container, alive or ended but not yet deleted.
 #[derive(Debug)]
@@ -34,6 +40,10 @@ pub struct Container {
     pub init: Arc<Process>,
     /// Its control group.
     pub cgroup: Cgroup,
+    /// Operand stack for its modules, in bytes.
+    pub stack_size: u32,
+    /// Cap on linear memory for its modules, in pages of 64 KiB.
+    pub max_memory_pages: Option<u32>,
     execs: Mutex<HashMap<String, Arc<Process>>>,
     /// Held by the calls that change the container, so that two of them never interleave.
     pub busy: tokio::sync::Mutex<()>,
@@ -51,6 +61,94 @@ impl Container {
         let execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
         let exec = execs.get(exec_id).cloned();
         exec.ok_or_else(|| Error::NotFound(format!("exec {exec_id:?} of container {:?} not found", self.id)))
+    }
+
+    /// Adds an exec.
+    ///
+    /// # Errors
+    /// [`Error::Exists`].
+    pub fn add_exec(&self, exec_id: &str, process: &Arc<Process>) -> Result<()> {
+        let mut execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
+        match execs.entry(exec_id.to_owned()) {
+            Entry::Occupied(_) => Err(Error::Exists(format!("{} exists already", process.name))),
+            Entry::Vacant(free) => {
+                free.insert(Arc::clone(process));
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets an exec.
+    pub fn remove_exec(&self, exec_id: &str) {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner).remove(exec_id);
+    }
+
+    /// Whether there are any.
+    pub fn has_execs(&self) -> bool {
+        !self.execs.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Kills what is left in the cgroup. Blocks.
+    ///
+    /// # Errors
+    /// When something survives.
+    pub fn kill_rest(&self) -> Result<()> {
+        self.cgroup
+            .kill()
+            .map_err(|e| Error::Internal(format!("end the processes of {}: {e}", self.init.name)))
+    }
+
+    /// Changes limits while the container runs; absent ones stay. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a limit the kernel or the present use does not allow.
+    pub fn update(&self, limits: &Limits) -> Result<()> {
+        if let Some(exit) = self.init.phase().exit() {
+            return Err(Error::State(format!("{} has ended with status {}", self.init.name, exit.status)));
+        }
+        self.cgroup.apply(limits).map_err(launch::cgroup_error)
+    }
+
+    /// Freezes every process. Blocks.
+    ///
+    /// # Errors
+    /// As [`Phase::pause`]; when the kernel does not freeze them in time, they go on.
+    pub fn pause(&self) -> Result<()> {
+        self.init.advance(|phase| {
+            let next = phase.pause(&self.init.name)?;
+            self.cgroup.freeze().map_err(|e| Error::Internal(format!("pause {}: {e}", self.init.name)))?;
+            Ok(next)
+        })
+    }
+
+    /// Lets them go on. Blocks.
+    ///
+    /// # Errors
+    /// As [`Phase::resume`].
+    pub fn resume(&self) -> Result<()> {
+        self.init.advance(|phase| {
+            let next = phase.resume(&self.init.name)?;
+            self.cgroup.thaw().map_err(|e| Error::Internal(format!("resume {}: {e}", self.init.name)))?;
+            Ok(next)
+        })
+    }
+
+    /// Signals one process, or with `all` every process in the cgroup. A frozen process cannot die, so SIGKILL
+    /// also thaws. Blocks.
+    ///
+    /// # Errors
+    /// As [`Process::kill`].
+    pub fn kill(&self, process: &Process, signal: u32, all: bool) -> Result<()> {
+        process.kill(signal)?;
+        if all {
+            for pid in self.cgroup.pids().unwrap_or_default() {
+                signal_pid(pid, signal);
+            }
+        }
+        if signal == SIGKILL && self.init.phase() == Phase::Paused {
+            self.cgroup.thaw().map_err(|e| Error::Internal(format!("kill {}: {e}", process.name)))?;
+        }
+        Ok(())
     }
 
     /// Process ids of everything that runs in the container. Never empty before the container is deleted:
@@ -78,7 +176,20 @@ impl Container {
     /// How the first process ended, killing it if it has not. Blocks only this task.
     pub async fn end(&self) -> Exit {
         // Fails only if it has ended already.
-        let _ = self.init.kill(9);
+        if self.init.kill(SIGKILL).is_ok() && self.init.phase() == Phase::Paused {
+            if let Err(e) = self.cgroup.thaw() {
+                log::error!("thaw {} to end it: {e}", self.init.name);
+            }
+        }
         self.init.wait().await
+    }
+}
+
+/// To a process of the cgroup that may be gone by now.
+fn signal_pid(pid: i32, signal: u32) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let signal = i32::try_from(signal).ok().and_then(Signal::from_named_raw);
+    if let (Some(pid), Some(signal)) = (Pid::from_raw(pid), signal) {
+        let _ = kill_process(pid, signal);
     }
 }

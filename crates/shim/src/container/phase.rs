@@ -37,8 +37,12 @@ impl Phase {
         match self {
             Phase::Running => Ok(Phase::Paused),
             Phase::Paused => Err(Error::State(format!("{name} is paused already"))),
-            Phase::Created => Err(Error::State(format!("{name} is not started: only a running container can be paused"))),
-            Phase::Stopped(_) => Err(Error::State(format!("{name} has ended: only a running container can be paused"))),
+            Phase::Created => {
+                Err(Error::State(format!("{name} is not started: only a running container can be paused")))
+            }
+            Phase::Stopped(_) => {
+                Err(Error::State(format!("{name} has ended: only a running container can be paused")))
+            }
         }
     }
 
@@ -50,6 +54,19 @@ impl Phase {
         match self {
             Phase::Paused => Ok(Phase::Running),
             _ => Err(Error::State(format!("{name} is not paused"))),
+        }
+    }
+
+    /// May an exec be added?
+    ///
+    /// # Errors
+    /// Unless running.
+    pub fn exec(self, name: &str) -> Result<()> {
+        match self {
+            Phase::Running => Ok(()),
+            Phase::Created => Err(Error::State(format!("{name} is not started: nothing can be run in it"))),
+            Phase::Paused => Err(Error::State(format!("{name} is paused: resume it first"))),
+            Phase::Stopped(_) => Err(Error::State(format!("{name} has ended: nothing can be run in it"))),
         }
     }
 
@@ -108,6 +125,7 @@ mod tests {
             assert_eq!(phase.resume("x").ok(), resume, "{phase:?} resume");
             assert_eq!(phase.kill("x").is_ok(), kill, "{phase:?} kill");
             assert_eq!(phase.delete("x").is_ok(), delete, "{phase:?} delete");
+            assert_eq!(phase.exec("x").is_ok(), phase == Running, "{phase:?} exec");
             assert_eq!(phase.exit().is_some(), phase == STOPPED);
         }
     }

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Signal, pidfd_send_signal};
-use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use zygote::Gate;
 
@@ -33,7 +33,13 @@ pub struct Process {
 
 impl Process {
     /// A process that stands before its guest's first instruction.
-    pub fn new(name: String, forked: zygote::Forked, gate: Gate, request: stdio::Request, stdio: Kept) -> Process {
+    pub fn new(
+        name: String,
+        forked: zygote::Forked,
+        gate: Gate,
+        request: stdio::Request,
+        stdio: Kept,
+    ) -> Process {
         Process {
             name,
             pid: forked.pid,
@@ -114,7 +120,10 @@ impl Process {
     /// Waits for the kernel to report the end and reaps the process. For one caller: the task that then
     /// records it.
     pub async fn reap(self: &Arc<Self>) -> Exit {
-        #[expect(deprecated, reason = "its replacement is unsafe; a borrowed descriptor is what that asks for: open, one")]
+        #[expect(
+            deprecated,
+            reason = "its replacement is unsafe; a borrowed descriptor is what that asks for: open, one"
+        )]
         let watched = AsyncFd::with_interest(self.pidfd.as_fd(), Interest::READABLE);
         match watched {
             Ok(readable) => {

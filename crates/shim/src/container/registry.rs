@@ -29,7 +29,9 @@ struct Inner {
 #[derive(Debug)]
 enum Slot {
     /// A Create is on its way. Given up: containerd asked for its removal meanwhile.
-    Creating { given_up: bool },
+    Creating {
+        given_up: bool,
+    },
     Live(Arc<Container>),
 }
 
@@ -68,7 +70,9 @@ impl Registry {
     pub fn get(&self, id: &str) -> Result<Arc<Container>> {
         match self.lock().slots.get(id) {
             Some(Slot::Live(container)) => Ok(Arc::clone(container)),
-            Some(Slot::Creating { .. }) => Err(Error::State(format!("container {id:?} is still being created"))),
+            Some(Slot::Creating { .. }) => {
+                Err(Error::State(format!("container {id:?} is still being created")))
+            }
             None => Err(Error::NotFound(format!("container {id:?} not found"))),
         }
     }

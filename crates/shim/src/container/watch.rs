@@ -2,29 +2,43 @@
 
 use std::sync::Arc;
 
-use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
+use containerd_shim_protos::events::task::TaskExit;
 use containerd_shim_protos::topics;
 use protobuf::MessageField;
 
 use super::{Container, Process};
+use crate::exit::Exit;
 use crate::server::Server;
 
-/// Waits for the first process of a container to end, then tells containerd and everybody who waits.
-pub async fn watch(server: Arc<Server>, container: Arc<Container>, process: Arc<Process>) {
+/// Waits for a container's first process to end, then tells containerd and everybody who waits.
+pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
+    let process = &container.init;
     let exit = process.reap().await;
+    if container.has_execs() {
+        // With a pid namespace of its own the kernel has killed them; with the host's or the pod's it has not.
+        let this = Arc::clone(&container);
+        let _ = super::lifecycle::blocking(move || this.kill_rest()).await;
+    }
     process.record_end(exit, || {
-        if container.cgroup.oom_kills() > 0 {
-            let event = TaskOOM { container_id: container.id.clone(), ..TaskOOM::default() };
-            server.publisher.publish(topics::TASK_OOM_EVENT_TOPIC, &event);
-        }
-        let event = TaskExit {
-            container_id: container.id.clone(),
-            id: container.id.clone(),
-            pid: process.pid as u32,
-            exit_status: exit.status,
-            exited_at: MessageField::some(exit.at.timestamp()),
-            ..TaskExit::default()
-        };
-        server.publisher.publish(topics::TASK_EXIT_EVENT_TOPIC, &event);
+        server.oom.report_if_killed(&server.publisher, &container);
+        announce(&server, &container, &container.id, process, exit);
     });
+}
+
+/// The same for an exec.
+pub async fn exec(server: Arc<Server>, container: Arc<Container>, exec_id: String, process: Arc<Process>) {
+    let exit = process.reap().await;
+    process.record_end(exit, || announce(&server, &container, &exec_id, &process, exit));
+}
+
+fn announce(server: &Server, container: &Container, id: &str, process: &Process, exit: Exit) {
+    let event = TaskExit {
+        container_id: container.id.clone(),
+        id: id.to_owned(),
+        pid: process.pid as u32,
+        exit_status: exit.status,
+        exited_at: MessageField::some(exit.at.timestamp()),
+        ..TaskExit::default()
+    };
+    server.publisher.publish(topics::TASK_EXIT_EVENT_TOPIC, &event);
 }

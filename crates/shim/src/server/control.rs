@@ -7,8 +7,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::Server;
+use crate::container;
 use crate::control::{Answer, Request};
-use crate::service;
 
 /// Longer than any container id.
 const LONGEST_LINE: u64 = 1024;
@@ -54,7 +54,7 @@ async fn answer(server: &Arc<Server>, request: Request) -> Answer {
         Request::Drop(id) => {
             let Some(container) = server.registry.give_up(&id) else { return Answer::Gone };
             let _busy = container.busy.lock().await;
-            match service::remove(server, &container).await {
+            match container::remove(server, &container).await {
                 Ok(exit) => Answer::Dropped(exit, container.init.pid),
                 Err(e) => Answer::Error(e.to_string()),
             }

@@ -42,7 +42,8 @@ pub async fn end_when_idle(server: Arc<Server>, mut ttrpc: ttrpc::asynchronous::
 async fn wait_until_idle(server: &Server) {
     while !server.registry.is_idle() {
         // A reservation that is never used ends by the clock, everything else tells.
-        let patience = server.registry.reserved_for().unwrap_or(Duration::MAX).saturating_add(Duration::from_secs(1));
+        let patience =
+            server.registry.reserved_for().unwrap_or(Duration::MAX).saturating_add(Duration::from_secs(1));
         let shrunk = server.registry.shrunk.notified();
         match patience < Duration::from_secs(3600) {
             true => drop(tokio::time::timeout(patience, shrunk).await),

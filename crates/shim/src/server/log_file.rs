@@ -38,7 +38,8 @@ impl Log for LogFile {
             return;
         }
         let now = Instant::now();
-        let line = format!("{}.{:03} {:5} {}\n", now.seconds, now.nanos / 1_000_000, record.level(), record.args());
+        let line =
+            format!("{}.{:03} {:5} {}\n", now.seconds, now.nanos / 1_000_000, record.level(), record.args());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, LONGEST..)) = *open {
             *open = None;
@@ -46,7 +47,10 @@ impl Log for LogFile {
         }
         if open.is_none() {
             let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path);
-            *open = file.ok().and_then(|file| Some((file.metadata().ok()?.len(), file))).map(|(n, file)| (file, n));
+            *open = file
+                .ok()
+                .and_then(|file| Some((file.metadata().ok()?.len(), file)))
+                .map(|(n, file)| (file, n));
         }
         if let Some((file, written)) = open.as_mut() {
             // A full disk costs the line, nothing else.

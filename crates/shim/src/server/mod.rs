@@ -3,6 +3,7 @@
 mod control;
 mod lifetime;
 mod log_file;
+mod oom;
 mod warm_zygote;
 
 use std::io::Write;
@@ -34,6 +35,8 @@ pub struct Server {
     pub modules: image::Modules,
     /// Forks containers.
     pub zygote: WarmZygote,
+    /// Watches all containers for OOM kills.
+    pub oom: oom::Oom,
     /// Takes events.
     pub publisher: Publisher,
     /// All containers.
@@ -81,7 +84,8 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     protect_from_oom();
 
     let task = UnixListener::bind(place.task_socket()).map_err(failed("listen for containerd"))?;
-    let control = UnixListener::bind(place.control_socket()).map_err(failed("listen for start and delete"))?;
+    let control =
+        UnixListener::bind(place.control_socket()).map_err(failed("listen for start and delete"))?;
     task.set_nonblocking(true).map_err(failed("listen for containerd"))?;
     control.set_nonblocking(true).map_err(failed("listen for start and delete"))?;
 
@@ -104,6 +108,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         modules: image::Modules::new(config.max_module_size),
         config,
         place,
+        oom: oom::Oom::new(&cgroups).map_err(|e| e.to_string())?,
         cgroups,
         zygote,
         publisher: Publisher::start(flags.ttrpc_address.clone(), &flags.namespace),
@@ -111,12 +116,14 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         device_nodes: OnceLock::new(),
     });
     let task = tokio::net::UnixListener::from_std(task).map_err(failed("listen for containerd"))?;
-    let control = tokio::net::UnixListener::from_std(control).map_err(failed("listen for start and delete"))?;
+    let control =
+        tokio::net::UnixListener::from_std(control).map_err(failed("listen for start and delete"))?;
     let mut ttrpc = ttrpc::asynchronous::Server::new()
         .add_listener(task.into())
         .register_service(service::services(&server));
     runtime.block_on(ttrpc.start()).map_err(|e| format!("serve containerd: {e}"))?;
     runtime.spawn(control::serve(Arc::clone(&server), control));
+    runtime.spawn(oom::report(Arc::clone(&server)));
     runtime.spawn(lifetime::end_when_idle(Arc::clone(&server), ttrpc));
     drop(entered);
     log::info!("serving namespace {:?} of {} in {}", flags.namespace, flags.address, flags.rendezvous);

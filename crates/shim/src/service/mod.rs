@@ -11,7 +11,6 @@ use containerd_shim_protos::shim_async::create_task;
 use ttrpc::asynchronous::Service;
 
 use self::task::TaskService;
-pub use self::task::remove;
 use crate::server::Server;
 
 /// Task v3 is Task v2 under a new name, message for message; containerd 1.6 and 1.7 know the old one only.

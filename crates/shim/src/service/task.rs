@@ -4,18 +4,17 @@
 //! not be left, so whatever changes state runs in a task of its own and the handler only waits for it.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use containerd_shim_protos::api::{
-    CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse, DeleteRequest,
-    DeleteResponse, Empty, KillRequest, PidsRequest, PidsResponse, ProcessInfo, ShutdownRequest, StartRequest,
-    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, Status, WaitRequest, WaitResponse,
+    CheckpointTaskRequest, CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest,
+    CreateTaskResponse, DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PauseRequest,
+    PidsRequest, PidsResponse, ProcessInfo, ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest,
+    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, Status, UpdateTaskRequest,
+    WaitRequest, WaitResponse,
 };
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskIO, TaskStart};
 use containerd_shim_protos::shim_async::Task;
-use containerd_shim_protos::topics;
 use protobuf::MessageField;
 use ttrpc::asynchronous::TtrpcContext;
 
@@ -23,9 +22,8 @@ use super::metrics;
 use super::status::status;
 use crate::container::{self, Container, Creation, Phase, Process};
 use crate::error::{Error, Result};
-use crate::exit::Exit;
 use crate::server::Server;
-use crate::stdio;
+use crate::{spec, stdio};
 
 /// Answers for all containers of the server.
 pub struct TaskService {
@@ -49,10 +47,29 @@ impl TaskService {
 
 #[async_trait]
 impl Task for TaskService {
-    async fn create(&self, _: &TtrpcContext, request: CreateTaskRequest) -> ttrpc::Result<CreateTaskResponse> {
+    async fn create(
+        &self,
+        _: &TtrpcContext,
+        request: CreateTaskRequest,
+    ) -> ttrpc::Result<CreateTaskResponse> {
+        if !request.checkpoint.is_empty() {
+            return Err(no_checkpoints());
+        }
+        let creation = Creation {
+            id: request.id,
+            bundle: request.bundle.into(),
+            rootfs: request.rootfs,
+            stdio: stdio::Request {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                terminal: request.terminal,
+            },
+            options: request.options.into_option(),
+        };
         let server = Arc::clone(&self.server);
         detached(async move {
-            let container = create(&server, request).await?;
+            let container = container::create(&server, creation).await?;
             Ok(CreateTaskResponse { pid: container.init.pid as u32, ..CreateTaskResponse::default() })
         })
         .await
@@ -61,13 +78,7 @@ impl Task for TaskService {
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
         let (server, container) = (Arc::clone(&self.server), self.container(&request.id)?);
         detached(async move {
-            let _busy = container.busy.lock().await;
-            let process = container.process(&request.exec_id)?;
-            let pid = process.pid as u32;
-            process.start(|| {
-                let event = TaskStart { container_id: container.id.clone(), pid, ..TaskStart::default() };
-                server.publisher.publish(topics::TASK_START_EVENT_TOPIC, &event);
-            })?;
+            let pid = container::start(&server, &container, &request.exec_id).await?;
             Ok(StartResponse { pid, ..StartResponse::default() })
         })
         .await
@@ -105,17 +116,70 @@ impl Task for TaskService {
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id).map_err(|e| status(&e))?;
-        process.kill(request.signal).map_err(|e| status(&e))?;
+        detached(async move {
+            container::blocking(move || container.kill(&process, request.signal, request.all)).await
+        })
+        .await?;
         Ok(Empty::default())
+    }
+
+    async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
+        let (server, container) = (Arc::clone(&self.server), self.container(&request.id)?);
+        let stdio = stdio::Request {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+        };
+        let process = request.spec.into_option().unwrap_or_default().value;
+        detached(async move { container::exec(&server, &container, request.exec_id, process, stdio).await })
+            .await?;
+        Ok(Empty::default())
+    }
+
+    async fn resize_pty(&self, _: &TtrpcContext, request: ResizePtyRequest) -> ttrpc::Result<Empty> {
+        let process = self.process(&request.id, &request.exec_id)?;
+        let cells = |count: u32| u16::try_from(count).unwrap_or(u16::MAX);
+        process.stdio.resize(cells(request.height), cells(request.width)).map_err(|e| status(&e))?;
+        Ok(Empty::default())
+    }
+
+    async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
+        let (server, container) = (Arc::clone(&self.server), self.container(&request.id)?);
+        detached(async move { container::pause(&server, &container).await }).await?;
+        Ok(Empty::default())
+    }
+
+    async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
+        let (server, container) = (Arc::clone(&self.server), self.container(&request.id)?);
+        detached(async move { container::resume(&server, &container).await }).await?;
+        Ok(Empty::default())
+    }
+
+    async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
+        let container = self.container(&request.id)?;
+        let resources = request.resources.into_option().unwrap_or_default().value;
+        let limits =
+            spec::limits_from_json(&resources).map_err(|e| status(&Error::Invalid(e.to_string())))?;
+        detached(async move {
+            let _busy = container.busy.lock().await;
+            let this = Arc::clone(&container);
+            container::blocking(move || this.update(&limits)).await
+        })
+        .await?;
+        Ok(Empty::default())
+    }
+
+    async fn checkpoint(&self, _: &TtrpcContext, _: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
+        Err(no_checkpoints())
     }
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
         let (server, container) = (Arc::clone(&self.server), self.container(&request.id)?);
         detached(async move {
-            let process = container.process(&request.exec_id)?;
-            let exit = delete(&server, &container).await?;
+            let (pid, exit) = container::delete(&server, &container, &request.exec_id).await?;
             Ok(DeleteResponse {
-                pid: process.pid as u32,
+                pid,
                 exit_status: exit.status,
                 exited_at: MessageField::some(exit.at.timestamp()),
                 ..DeleteResponse::default()
@@ -162,92 +226,15 @@ impl Task for TaskService {
 }
 
 /// Runs `work` to its end even if nobody waits for it any more, and whatever happens in it.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> ttrpc::Result<T> {
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> ttrpc::Result<T> {
     let done = tokio::spawn(work).await;
     done.unwrap_or_else(|e| Err(Error::Internal(format!("a bug in the shim: {e}")))).map_err(|e| status(&e))
 }
 
-async fn create(server: &Arc<Server>, request: CreateTaskRequest) -> Result<Arc<Container>> {
-    container::check_id(&request.id)?;
-    if !request.checkpoint.is_empty() {
-        return Err(Error::Unimplemented("a wasm container cannot be restored from a checkpoint".to_owned()));
-    }
-    let creation = Creation {
-        id: request.id.clone(),
-        bundle: Path::new(&request.bundle).to_owned(),
-        rootfs: request.rootfs.clone(),
-        stdio: stdio::Request {
-            stdin: request.stdin.clone(),
-            stdout: request.stdout.clone(),
-            stderr: request.stderr.clone(),
-            terminal: request.terminal,
-        },
-        options: request.options.clone().into_option(),
-    };
-    let claim = server.registry.claim(&request.id)?;
-    let blocking = Arc::clone(server);
-    let made = tokio::task::spawn_blocking(move || container::create(&blocking, creation)).await;
-    let container = Arc::new(made.map_err(|e| Error::Internal(format!("a bug in the shim: {e}")))??);
-
-    server.publisher.publish(
-        topics::TASK_CREATE_EVENT_TOPIC,
-        &TaskCreate {
-            container_id: container.id.clone(),
-            bundle: request.bundle,
-            rootfs: request.rootfs,
-            io: MessageField::some(TaskIO {
-                stdin: request.stdin,
-                stdout: request.stdout,
-                stderr: request.stderr,
-                terminal: request.terminal,
-                ..TaskIO::default()
-            }),
-            pid: container.init.pid as u32,
-            ..TaskCreate::default()
-        },
-    );
-    tokio::spawn(container::watch(Arc::clone(server), Arc::clone(&container), Arc::clone(&container.init)));
-    if claim.settle(&container) {
-        return Ok(container);
-    }
-    container.end().await;
-    dismantle(&container).await?;
-    announce_delete(server, &container, container.init.wait().await);
-    Err(Error::NotFound(format!("container {:?} was deleted while it was being created", container.id)))
-}
-
-/// Deletes a container that has ended or was never started.
-async fn delete(server: &Arc<Server>, container: &Arc<Container>) -> Result<Exit> {
-    let _busy = container.busy.lock().await;
-    container.init.phase().delete(&container.init.name)?;
-    remove(server, container).await
-}
-
-/// Ends a container whatever it is doing, and deletes it.
-pub async fn remove(server: &Arc<Server>, container: &Arc<Container>) -> Result<Exit> {
-    let exit = container.end().await;
-    dismantle(container).await?;
-    if server.registry.remove(container) {
-        announce_delete(server, container, exit);
-    }
-    Ok(exit)
-}
-
-async fn dismantle(container: &Arc<Container>) -> Result<()> {
-    let container = Arc::clone(container);
-    let done = tokio::task::spawn_blocking(move || container.dismantle()).await;
-    done.unwrap_or_else(|e| Err(Error::Internal(format!("a bug in the shim: {e}"))))
-}
-
-fn announce_delete(server: &Server, container: &Container, exit: Exit) {
-    let event = TaskDelete {
-        container_id: container.id.clone(),
-        pid: container.init.pid as u32,
-        exit_status: exit.status,
-        exited_at: MessageField::some(exit.at.timestamp()),
-        ..TaskDelete::default()
-    };
-    server.publisher.publish(topics::TASK_DELETE_EVENT_TOPIC, &event);
+fn no_checkpoints() -> ttrpc::Error {
+    status(&Error::Unimplemented("wasm containers can be neither checkpointed nor restored".to_owned()))
 }
 
 fn wire_status(phase: Phase) -> Status {

@@ -42,6 +42,19 @@ impl Process {
         Process::new(&super::error::parse(json)?)
     }
 
+    /// The part of a confinement that a process brings along, whichever container it is for.
+    pub fn confinement(&self) -> jail::Confinement<'_> {
+        jail::Confinement {
+            user: self.user.clone(),
+            rlimits: self.rlimits.clone(),
+            oom_score_adj: self.oom_score_adj,
+            cwd: &self.cwd,
+            apparmor: self.apparmor.as_deref(),
+            selinux: self.selinux.as_deref(),
+            ..jail::Confinement::default()
+        }
+    }
+
     pub(super) fn new(process: &oci::Process) -> Result<Process> {
         refuse(process)?;
         let args = process.args().clone().unwrap_or_default();

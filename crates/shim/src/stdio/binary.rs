@@ -58,7 +58,9 @@ pub fn start(uri: &str, id: &str, namespace: &str) -> Result<(OwnedFd, OwnedFd)>
     if !matches!(ready, Ok(1..)) {
         let _ = child.kill();
         let _ = child.wait();
-        return Err(Error::Internal(format!("the logging program {path:?} was not ready after {PATIENCE:?}")));
+        return Err(Error::Internal(format!(
+            "the logging program {path:?} was not ready after {PATIENCE:?}"
+        )));
     }
     // It ends by itself when both pipes end; somebody has to reap it then.
     std::thread::Builder::new()

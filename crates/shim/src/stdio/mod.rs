@@ -11,6 +11,7 @@
 
 mod binary;
 mod fifo;
+mod terminal;
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use self::fifo::{Held, HeldInput};
+use self::terminal::Terminal;
 use crate::error::{Error, Result};
 
 /// What containerd asked for.
@@ -43,6 +45,7 @@ pub struct GuestEnds([OwnedFd; 3]);
 pub struct Kept {
     stdin: Mutex<Option<HeldInput>>,
     output: Mutex<Vec<Held>>,
+    terminal: Mutex<Option<Terminal>>,
 }
 
 impl GuestEnds {
@@ -52,11 +55,20 @@ impl GuestEnds {
     }
 }
 
-/// Opens all three streams. `id` and `namespace` are told to logging programs.
+/// Opens all three streams. `console` is a terminal's first size (rows, columns); `id` and `namespace` are told to
+/// logging programs.
 ///
 /// # Errors
 /// Names the stream and the path.
-pub fn open(request: &Request, id: &str, namespace: &str) -> Result<(GuestEnds, Kept)> {
+pub fn open(
+    request: &Request,
+    console: Option<(u16, u16)>,
+    id: &str,
+    namespace: &str,
+) -> Result<(GuestEnds, Kept)> {
+    if request.terminal {
+        return open_terminal(request, console);
+    }
     let (stdin, held_input) = match request.stdin.as_str() {
         "" => (null()?, None),
         path => {
@@ -69,14 +81,39 @@ pub fn open(request: &Request, id: &str, namespace: &str) -> Result<(GuestEnds, 
         ("binary", _) if request.stderr.is_empty() || request.stderr == request.stdout => {
             binary::start(&request.stdout, id, namespace)?
         }
-        ("binary", _) => return Err(Error::Invalid("stdout and stderr must name the same logging program".into())),
+        ("binary", _) => {
+            return Err(Error::Invalid("stdout and stderr must name the same logging program".into()));
+        }
         _ => (output("stdout", &request.stdout, &mut held)?, output("stderr", &request.stderr, &mut held)?),
     };
-    let kept = Kept { stdin: Mutex::new(held_input), output: Mutex::new(held) };
+    let kept = Kept { stdin: Mutex::new(held_input), output: Mutex::new(held), terminal: Mutex::default() };
     Ok((GuestEnds([stdin, stdout, stderr]), kept))
 }
 
+fn open_terminal(request: &Request, console: Option<(u16, u16)>) -> Result<(GuestEnds, Kept)> {
+    let path = |name, given: &str| (!given.is_empty()).then(|| path_of(name, given)).transpose();
+    let (stdin, stdout) = (path("stdin", &request.stdin)?, path("stdout", &request.stdout)?);
+    let failed = |e: std::io::Error| Error::io("open a terminal", &e);
+    let (end, terminal) = terminal::open(stdin, stdout, console).map_err(failed)?;
+    let copy = || end.try_clone().map_err(failed);
+    let ends = GuestEnds([copy()?, copy()?, end.try_clone().map_err(failed)?]);
+    Ok((ends, Kept { terminal: Mutex::new(Some(terminal)), ..Kept::default() }))
+}
+
 impl Kept {
+    /// Sets the size of the terminal.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there is none.
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
+        match &*self.terminal.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(terminal) => {
+                terminal.resize(rows, columns).map_err(|e| Error::io("resize the terminal", &e))
+            }
+            None => Err(Error::Invalid("the process has no terminal to resize".to_owned())),
+        }
+    }
+
     /// No more input will come: the guest reads an end of file once it has read what is in the pipe.
     pub fn close_stdin(&self) {
         self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -86,6 +123,7 @@ impl Kept {
     /// the process is deleted.
     pub fn process_ended(&self) {
         self.close_stdin();
+        self.terminal.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.output.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(Held::writer_gone);
     }
 }

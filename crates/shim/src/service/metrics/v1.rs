@@ -2,8 +2,8 @@
 
 use cgroup::{BlockIoV1, CpuV1, IoV1, MemoryCounter, MemoryV1, StatsV1};
 use containerd_shim_protos::cgroups::metrics::{
-    BlkIOEntry, BlkIOStat, CPUStat, CPUUsage, HugetlbStat, MemoryEntry, MemoryOomControl, MemoryStat, Metrics,
-    PidsStat, Throttle,
+    BlkIOEntry, BlkIOStat, CPUStat, CPUUsage, HugetlbStat, MemoryEntry, MemoryOomControl, MemoryStat,
+    Metrics, PidsStat, Throttle,
 };
 use protobuf::MessageField;
 
@@ -51,7 +51,11 @@ fn cpu(cpu: &CpuV1) -> CPUStat {
         throttled_time: cpu.throttling.throttled_time,
         ..Throttle::default()
     };
-    CPUStat { usage: MessageField::some(usage), throttling: MessageField::some(throttling), ..CPUStat::default() }
+    CPUStat {
+        usage: MessageField::some(usage),
+        throttling: MessageField::some(throttling),
+        ..CPUStat::default()
+    }
 }
 
 fn memory(memory: &MemoryV1) -> MemoryStat {

@@ -1,0 +1,142 @@
+//! What Create and Exec have in common: a fork of the zygote, and the wait until the process is ready.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use cgroup::{Cgroup, Entry};
+use jail::{Confinement, NamespaceKind};
+use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, Preopen, Wasm};
+
+use super::file_system::FileSystem;
+use crate::error::{Error, Result};
+use crate::exit::Exit;
+use crate::server::Server;
+use crate::spec::Process;
+use crate::stdio::GuestEnds;
+
+/// How long a module may take to be loaded. The largest known take seconds on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One process to be made. What it owns is for that process alone: the server's copies close once it is forked,
+/// so that ends of file come when they should.
+pub struct Launch<'a> {
+    pub confinement: Confinement<'a>,
+    pub process: &'a Process,
+    /// (name the guest sees, path in the container).
+    pub preopens: &'a [(String, String)],
+    /// The export to enter at instead of `_start`.
+    pub export: Option<&'a str>,
+    pub stack_size: u32,
+    pub max_memory_pages: Option<u32>,
+    pub module: File,
+    pub guest_ends: GuestEnds,
+    /// What is attached in a new mount namespace; `None` in that of a container.
+    pub file_system: Option<&'a FileSystem>,
+    pub join: Vec<(NamespaceKind, OwnedFd)>,
+}
+
+/// A process that stands before its guest's first instruction. Killed and reaped when dropped, unless taken.
+pub struct Launched(Option<(Forked, Gate)>);
+
+impl Launch<'_> {
+    /// Forks into `cgroup` and waits until the module is loaded.
+    ///
+    /// # Errors
+    /// In words; no process is left.
+    pub fn run(self, server: &Server, cgroup: &Cgroup, memory_limit: Option<i64>) -> Result<Launched> {
+        let (gate, far_end) = Gate::pair().map_err(|e| Error::io("make the line to the container", &e))?;
+        let forked = self.fork(server, cgroup, far_end.as_fd())?;
+        drop((self, far_end));
+        let launched = Launched(Some((forked, gate)));
+        let Some((_, gate)) = &launched.0 else { return Ok(launched) };
+        let ready = gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, cgroup, memory_limit))?;
+        for warning in ready.warnings {
+            log::warn!("{warning}");
+        }
+        Ok(launched)
+    }
+
+    fn fork(&self, server: &Server, cgroup: &Cgroup, far_end: BorrowedFd<'_>) -> Result<Forked> {
+        let request = ForkRequest {
+            confinement: self.confinement.clone(),
+            guest: Guest::Wasm(Wasm {
+                args: strings(&self.process.args),
+                env: strings(&self.process.env),
+                preopens: self
+                    .preopens
+                    .iter()
+                    .map(|(guest, host)| Preopen { guest, host, read_only: false })
+                    .collect(),
+                entry: self.export.map_or(zygote::Entry::Start, zygote::Entry::Export),
+                stack_size: self.stack_size,
+                max_memory_pages: self.max_memory_pages,
+            }),
+        };
+        let entry = cgroup.entry().map_err(cgroup_error)?;
+        let (cgroup_procs, cgroup_v2) = match &entry {
+            Entry::Procs(files) => (files.iter().map(AsFd::as_fd).collect(), None),
+            Entry::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
+        };
+        let descriptors = ForkDescriptors {
+            gate: far_end,
+            stdio: self.guest_ends.borrow(),
+            module: Some(self.module.as_fd()),
+            root: self.file_system.map(FileSystem::root),
+            mounts: self.file_system.map(FileSystem::mounts).unwrap_or_default(),
+            join: self.join.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect(),
+            cgroup_procs,
+            cgroup_v2,
+        };
+        server.zygote.fork(&request, &descriptors).map_err(|error| match &error {
+            zygote::Error::Fork(cause) => Error::io("fork a container process", cause),
+            _ => Error::Internal(error.to_string()),
+        })
+    }
+}
+
+fn strings(list: &[String]) -> Vec<&str> {
+    list.iter().map(String::as_str).collect()
+}
+
+impl Launched {
+    /// Hands the process over.
+    ///
+    /// # Errors
+    /// Never in practice: it is there until it is taken.
+    pub fn take(mut self) -> Result<(Forked, Gate)> {
+        self.0.take().ok_or_else(|| Error::Internal("a process was lost while it was made".to_owned()))
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        if let Some((forked, _)) = self.0.take() {
+            // Both fail only if it is dead and reaped already.
+            let _ = rustix::process::pidfd_send_signal(&forked.pidfd, rustix::process::Signal::KILL);
+            let _ = Exit::reap_blocking(forked.pidfd.as_fd());
+        }
+    }
+}
+
+/// What the cgroup crate says, as a fault of the spec or of the host.
+pub fn cgroup_error(error: cgroup::Error) -> Error {
+    match error {
+        cgroup::Error::AlreadyInUse { .. } => Error::Exists(error.to_string()),
+        cgroup::Error::Io { .. } | cgroup::Error::Survived { .. } | cgroup::Error::Busy { .. } => {
+            Error::Internal(error.to_string())
+        }
+        _ => Error::Invalid(error.to_string()),
+    }
+}
+
+/// Why the process did not get ready. One that the kernel killed for its memory limit could not say so.
+fn not_ready(error: zygote::Error, cgroup: &Cgroup, memory_limit: Option<i64>) -> Error {
+    match (error, memory_limit) {
+        (zygote::Error::Container(why), _) => Error::Invalid(why),
+        (zygote::Error::NotReady(_), Some(limit)) if cgroup.oom_kills() > 0 => Error::Invalid(format!(
+            "loading the module takes more than the memory limit of {limit} bytes: raise the limit"
+        )),
+        (other, _) => Error::Internal(other.to_string()),
+    }
+}
