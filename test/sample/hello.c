@@ -4,10 +4,12 @@
 
 int main(int argc, char **argv) {
     printf("hello from WebAssembly, compiled from C\n");
-    for (int i = 0; i < argc; i++)
-        printf("  argv[%d] = %s\n", i, argv[i]);
+    for (int i = 1; i < argc; i++)
+        printf("argument %d is \"%s\"\n", i, argv[i]);
     fflush(stdout);
-    sleep(argc > 1 ? 3 : 0);
-    printf("goodbye\n");
+    char byte;
+    while (read(0, &byte, 1) > 0)
+        ;
+    printf("my input ended, goodbye\n");
     return 42;
 }

@@ -52,6 +52,8 @@ pub struct Sample {
     pub host: Host,
     /// The processes.
     pub roles: BTreeMap<Role, Use>,
+    /// PSS of all processes that are none of the stack's: what else moves on this machine.
+    pub others: u64,
     /// Charged to the containers' cgroups.
     pub containers: Charged,
     /// Charged to the cgroup of containerd and the shims.
@@ -77,16 +79,20 @@ impl Sample {
         let host = Host::read()?;
         let (containers, stack) = (bed.cgroups.charged(CONTAINERS)?, bed.cgroups.charged(STACK)?);
         let mut roles: BTreeMap<Role, Use> = BTreeMap::new();
-        for (role, pid) in processes(bed) {
+        let processes = processes(bed);
+        let is_ours = |pid: &i32| processes.iter().any(|(_, ours)| ours == pid);
+        let others =
+            everyone().filter(|pid| !is_ours(pid)).filter_map(rollup).filter_map(|r| field(&r, "Pss")).sum();
+        for (role, pid) in processes {
             // It may have ended by now.
-            let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
+            let Some(rollup) = rollup(pid) else { continue };
             let kilobytes = |name| field(&rollup, name).unwrap_or_default();
             let sum = roles.entry(role).or_default();
             sum.processes += 1;
             sum.pss += kilobytes("Pss");
             sum.private += kilobytes("Private_Clean") + kilobytes("Private_Dirty");
         }
-        Ok(Sample { host, roles, containers, stack })
+        Ok(Sample { host, roles, others, containers, stack })
     }
 
     /// Memory of one role.
@@ -103,6 +109,7 @@ impl Sample {
         let charged = |charged: Charged| json!({ "total": charged.total, "kernel": charged.kernel });
         json!({
             "mem_available": self.host.available, "mem_free": self.host.free, "kernel": self.host.kernel,
+            "other_processes": self.others,
             "processes": roles.collect::<serde_json::Map<_, _>>(),
             "cgroup_containers": charged(self.containers), "cgroup_stack": charged(self.stack),
         })
@@ -126,6 +133,17 @@ pub fn processes(bed: &Bed) -> Vec<(Role, i32)> {
         })
         .collect();
     guests.into_iter().map(|pid| (Role::Guests, pid)).chain(stack).collect()
+}
+
+/// Ids of all processes.
+fn everyone() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// None for a process that ended.
+fn rollup(pid: i32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()
 }
 
 impl Host {

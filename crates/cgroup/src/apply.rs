@@ -28,10 +28,7 @@ impl Cgroup {
     /// [`Error::BelowUsage`]: each names the limit. [`Error::Unit`].
     pub fn apply(&self, limits: &Limits) -> Result<()> {
         self.write_limits(limits)?;
-        let Some(unit) = self.unit() else { return Ok(()) };
-        self.tell_limits(unit)?;
-        // It has written them again, in its own precision.
-        self.write_limits(limits)
+        self.unit().map_or(Ok(()), |unit| self.tell_limits(unit))
     }
 
     pub(crate) fn write_limits(&self, limits: &Limits) -> Result<()> {

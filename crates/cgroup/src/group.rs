@@ -95,7 +95,11 @@ impl Cgroup {
         }
         // Ours come sorted; those without a controller of ours go last.
         known.sort_by_key(|d| d.controllers.iter().next().map_or(u8::MAX, |first| first as u8));
-        Self { version: host.version(), directories: known, unit: None }
+        let unit = known
+            .first()
+            .filter(|_| host.has_systemd())
+            .and_then(|directory| Unit::of_directory(directory.path.strip_prefix(&directory.root).ok()?));
+        Self { version: host.version(), directories: known, unit }
     }
 
     /// Its directories, to be kept for [`Cgroup::from_directories`].

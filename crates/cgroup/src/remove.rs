@@ -13,15 +13,17 @@ const LIMIT: Duration = Duration::from_secs(2);
 impl Cgroup {
     /// Removes its directories and those below them, in every hierarchy; not those above, which other
     /// containers may be about to use. What does not exist is fine. Busy ones are tried again, for two
-    /// seconds in all; the others are removed nevertheless.
+    /// seconds in all; the others are removed nevertheless. A unit of systemd is stopped first, which ends what
+    /// still runs in it.
     ///
     /// # Errors
-    /// Of the first directory that failed: [`Error::Busy`] with the processes in the way, [`Error::Io`].
+    /// The first of: [`Error::Unit`], [`Error::Busy`] with the processes in the way, [`Error::Io`].
     pub fn remove(&self) -> Result<()> {
+        let stopped = self.stop_unit();
         let deadline = Instant::now() + LIMIT;
         let failures: Vec<Error> =
             self.directories().filter_map(|directory| remove(directory, deadline).err()).collect();
-        failures.into_iter().next().map_or(Ok(()), Err)
+        stopped.and(failures.into_iter().next().map_or(Ok(()), Err))
     }
 }
 

@@ -33,6 +33,16 @@ impl Unit {
         Ok(Self { slice: slice.to_owned(), prefix: prefix.to_owned(), name: name.to_owned() })
     }
 
+    /// The unit whose directory this is, if it is one's: a scope in a slice that lies where its name says.
+    pub(crate) fn of_directory(relative: &Path) -> Option<Self> {
+        let name = relative.file_name()?.to_str()?.strip_suffix(".scope")?;
+        let slice = match relative.parent()?.file_name() {
+            Some(slice) => slice.to_str()?,
+            None => "-.slice",
+        };
+        Self::new(slice, "", name).ok().filter(|unit| unit.directory() == relative)
+    }
+
     /// The slice, like `kubepods-burstable.slice`.
     #[must_use]
     pub fn slice(&self) -> &str {
@@ -90,6 +100,18 @@ mod tests {
         assert_eq!(directory("a-b-c.slice"), PathBuf::from("a.slice/a-b.slice/a-b-c.slice"));
         assert_eq!(directory("-.slice"), PathBuf::new());
         assert_eq!(directory(""), PathBuf::from("system.slice"));
+    }
+
+    #[test]
+    fn a_directory_is_a_units_only_where_the_unit_would_have_it() {
+        for unit in [Unit::new("a-b.slice", "p", "c"), Unit::new("-.slice", "", "c")] {
+            let unit = unit.unwrap();
+            let found = Unit::of_directory(&unit.directory()).unwrap();
+            assert_eq!((found.scope(), found.slice()), (unit.scope(), unit.slice()));
+        }
+        for other in ["a-b.slice/c.scope", "a.slice/c", "pod/c.scope", "a.slice/a-b.slice/x/c.scope"] {
+            assert_eq!(Unit::of_directory(Path::new(other)), None, "{other}");
+        }
     }
 
     #[test]

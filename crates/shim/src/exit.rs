@@ -44,29 +44,17 @@ impl Exit {
         Exit { status: 137, at: Instant::now() }
     }
 
-    /// Reaps the child behind a pidfd. `None` while it lives.
-    ///
-    /// # Errors
-    /// `ECHILD` when it is not our child or was reaped before.
-    pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
-        Exit::wait(pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
-    }
-
     /// Reaps the child behind a pidfd, waiting for its end.
     ///
     /// # Errors
     /// `ECHILD` when it is not our child or was reaped before.
     pub fn reap_blocking(pidfd: BorrowedFd<'_>) -> io::Result<Exit> {
-        Exit::wait(pidfd, WaitIdOptions::EXITED)?.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))
-    }
-
-    fn wait(pidfd: BorrowedFd<'_>, options: WaitIdOptions) -> io::Result<Option<Exit>> {
+        let options = WaitIdOptions::EXITED;
         let status = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), options))?;
-        Ok(status.map(|status| {
-            let code = status.exit_status().unwrap_or_default();
-            let signal = status.terminating_signal().map(|signal| 128 + signal);
-            Exit { status: signal.unwrap_or(code) as u32, at: Instant::now() }
-        }))
+        let status = status.ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))?;
+        let code = status.exit_status().unwrap_or_default();
+        let signal = status.terminating_signal().map(|signal| 128 + signal);
+        Ok(Exit { status: signal.unwrap_or(code) as u32, at: Instant::now() })
     }
 }
 
@@ -81,7 +69,7 @@ mod tests {
         let child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
         let exit = Exit::reap_blocking(pidfd.as_fd()).unwrap();
-        assert!(Exit::reap(pidfd.as_fd()).is_err(), "reaped twice");
+        assert!(Exit::reap_blocking(pidfd.as_fd()).is_err(), "reaped twice");
         exit.status
     }
 

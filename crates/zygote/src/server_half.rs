@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -73,6 +74,7 @@ impl Zygote {
         let small = Rlimit { current: Some(STACK), maximum: before.maximum };
         setrlimit(Resource::Stack, small).map_err(|e| Error::Spawn(e.into()))?;
         let child = Command::new(program)
+            .arg0("containerd-shim-wamr-v1")
             .arg("zygote")
             .env_clear()
             .stdin(Stdio::from(theirs))

@@ -47,13 +47,17 @@ impl Bed {
 
     fn start(shared: bool) -> Bed {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        assert!(rustix::process::geteuid().is_root(), "the end-to-end tests run containers: run them as root");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "the end-to-end tests run containers: run them as root"
+        );
         let release = Release::chosen();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("wamr-bed-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir_all(folder.join("fifo")).expect("make the bed's folder");
-        fs::write(folder.join("config.toml"), config(&folder, release)).expect("write containerd's configuration");
+        fs::write(folder.join("config.toml"), config(&folder, release))
+            .expect("write containerd's configuration");
         let cgroups = Cgroups::new(&name);
         let bed = Bed { release, cgroups, name, folder, daemon: Mutex::new(None), shared };
         bed.start_containerd();

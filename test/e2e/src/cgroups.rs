@@ -79,7 +79,8 @@ impl Cgroups {
 
     fn file(&self, child: &str, v1: &str, v2: &str) -> (PathBuf, bool) {
         let directories = || self.roots.iter().map(|root| root.join(&self.name).join(child));
-        let find = |name: &str| directories().map(|directory| directory.join(name)).find(|path| path.exists());
+        let find =
+            |name: &str| directories().map(|directory| directory.join(name)).find(|path| path.exists());
         match find(v1) {
             Some(path) => (path, false),
             None => (find(v2).expect("the host has a memory controller"), true),

@@ -8,8 +8,8 @@ use containerd_client::services::v1::events_client::EventsClient;
 use containerd_client::services::v1::version_client::VersionClient;
 use containerd_client::services::v1::{PublishRequest, SubscribeRequest};
 use containerd_client::tonic::transport::Channel;
-use containerd_client::types::Envelope;
 use containerd_client::tonic::{Request, Status};
+use containerd_client::types::Envelope;
 use prost::Message;
 use prost_types::Any;
 
@@ -43,7 +43,8 @@ impl Client {
         block(async {
             let asked = async {
                 let channel = containerd_client::connect(&self.socket).await;
-                let channel = channel.map_err(|e| Status::unavailable(format!("connect to containerd: {e}")))?;
+                let channel =
+                    channel.map_err(|e| Status::unavailable(format!("connect to containerd: {e}")))?;
                 call(channel, self.request(message)).await
             };
             let answer = tokio::time::timeout(PATIENCE, asked).await;

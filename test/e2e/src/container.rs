@@ -348,9 +348,9 @@ impl Task {
         self.stdin = None;
         let message =
             CloseIoRequest { container_id: self.id.clone(), stdin: true, ..CloseIoRequest::default() };
-        let closed = self
-            .client
-            .call(message, async |channel, request| TasksClient::new(channel).close_io(request).await.map(drop));
+        let closed = self.client.call(message, async |channel, request| {
+            TasksClient::new(channel).close_io(request).await.map(drop)
+        });
         closed.unwrap_or_else(|e| panic!("close stdin of {}: {}", self.id, e.message()));
     }
 
@@ -382,7 +382,10 @@ impl Task {
     pub fn call<M, R>(
         &self,
         message: M,
-        call: impl AsyncFnOnce(TasksClient<containerd_client::tonic::transport::Channel>, containerd_client::tonic::Request<M>) -> Result<R, Status>,
+        call: impl AsyncFnOnce(
+            TasksClient<containerd_client::tonic::transport::Channel>,
+            containerd_client::tonic::Request<M>,
+        ) -> Result<R, Status>,
     ) -> Result<R, Status> {
         self.client.call(message, async |channel, request| call(TasksClient::new(channel), request).await)
     }

@@ -47,7 +47,8 @@ impl Namespace {
     /// Imports an image that holds the named guests as `/bin/NAME.wasm` and nothing else.
     pub fn import_guests(&self, names: &[&str]) -> Image {
         let layer = Layer::new().directory("/bin");
-        let layer = names.iter().fold(layer, |layer, name| layer.file(&format!("/bin/{name}.wasm"), guest(name)));
+        let layer =
+            names.iter().fold(layer, |layer, name| layer.file(&format!("/bin/{name}.wasm"), guest(name)));
         let image = Image::new("e2e.local/guests:1").layer(layer);
         self.import(&image);
         image

@@ -50,6 +50,11 @@ impl Process {
             .is_some_and(|now| now.started == self.started && !(now.zombie && now.parent == 1))
     }
 
+    /// Whether it runs: neither gone nor waiting to be reaped.
+    pub fn is_alive(&self) -> bool {
+        Process::of(self.pid).is_some_and(|now| now.started == self.started && !now.zombie)
+    }
+
     /// Its children.
     pub fn children(&self) -> Vec<Process> {
         Process::all().into_iter().filter(|other| other.parent == self.pid).collect()
@@ -106,7 +111,8 @@ impl Server {
     pub fn find(socket: &Path, namespace: &str) -> Vec<Server> {
         let server = |process: Process| {
             let arguments = process.arguments();
-            let after = |flag: &str| arguments.iter().skip_while(|argument| *argument != flag).nth(1).cloned();
+            let after =
+                |flag: &str| arguments.iter().skip_while(|argument| *argument != flag).nth(1).cloned();
             let serves = arguments.iter().any(|argument| argument == "serve")
                 && after("-namespace").as_deref() == Some(namespace)
                 && after("-address").map(PathBuf::from).as_deref() == Some(socket);
@@ -118,9 +124,8 @@ impl Server {
         servers.into_iter().filter(|server| !pids.contains(&server.process.parent)).collect()
     }
 
-    /// Its zygotes, by their command line.
+    /// Its zygotes, by their name: their command line is that of every guest they forked.
     pub fn zygotes(&self) -> Vec<Process> {
-        let is_zygote = |process: &Process| process.arguments().iter().any(|argument| argument == "zygote");
-        self.process.children().into_iter().filter(is_zygote).collect()
+        self.process.children().into_iter().filter(|process| process.comm.contains("zygote")).collect()
     }
 }

@@ -9,11 +9,10 @@ pub struct Spec(pub Value);
 impl Spec {
     /// What ctr asks for by default.
     pub fn new(cgroups_path: &str) -> Spec {
-        let mount = |kind: &str, at: &str, options: &[&str]| {
-            json!({ "destination": at, "type": kind, "source": kind, "options": options })
-        };
+        let mount = |kind: &str, at: &str, options: &[&str]| json!({ "destination": at, "type": kind, "source": kind, "options": options });
         let namespaces = ["pid", "ipc", "uts", "mount", "network"].map(|kind| json!({ "type": kind }));
-        let capabilities = json!(["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE"]);
+        let capabilities =
+            json!(["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE"]);
         let deny = json!({ "allow": false, "access": "rwm" });
         Spec(json!({
             "ociVersion": "1.0.2",

@@ -59,7 +59,10 @@ fn a_path_that_does_not_exist_is_named() {
     let namespace = bed.namespace("missing");
     let image = good();
     namespace.import(&image);
-    names(&namespace.container(&image, "path", &["/no/such.wasm"]).refusal(), &["/no/such.wasm", "does not exist"]);
+    names(
+        &namespace.container(&image, "path", &["/no/such.wasm"]).refusal(),
+        &["/no/such.wasm", "does not exist"],
+    );
     names(&namespace.container(&image, "bare", &["such.wasm"]).refusal(), &["such.wasm"]);
     names(&namespace.container(&image, "empty", &[""]).refusal(), &["empty"]);
     names(&namespace.container(&image, "none", &[]).refusal(), &["args"]);
@@ -80,11 +83,11 @@ fn modules_that_cannot_run_are_refused_with_the_reason() {
     let image = Image::new("e2e.local/modules:1").layer(layer);
     namespace.import(&image);
     let refusal = namespace.container(&image, "import", &["/unknown_import.wasm"]).refusal();
-    names(&refusal, &["acme", "launch_rocket"]);
+    names(&refusal, &["/unknown_import.wasm", "acme", "launch_rocket"]);
     let refusal = namespace.container(&image, "start", &["/no_start.wasm"]).refusal();
-    names(&refusal, &["_start"]);
+    names(&refusal, &["/no_start.wasm", "_start"]);
     let refusal = namespace.container(&image, "memory", &["/four_gib.wasm"]).memory_limit(64 << 20).refusal();
-    names(&refusal, &["65536", "memory"]);
+    names(&refusal, &["/four_gib.wasm", "65536", "memory"]);
     still_works(&namespace, &image);
 }
 

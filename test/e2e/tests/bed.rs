@@ -6,7 +6,9 @@ const RUNC: &str = "io.containerd.runc.v2";
 
 fn busybox(namespace: &Namespace) -> Image {
     let image = Image::new("e2e.local/busybox:1")
-        .layer(Layer::new().directory("/bin").file("/bin/busybox", e2e::busybox_bytes()).file("/text", "lower"))
+        .layer(
+            Layer::new().directory("/bin").file("/bin/busybox", e2e::busybox_bytes()).file("/text", "lower"),
+        )
         .layer(Layer::new().symlink("/bin/sh", "busybox").file("/text", "upper"))
         .entrypoint(&["/bin/sh"]);
     namespace.import(&image);
@@ -37,7 +39,8 @@ fn a_native_container_runs_through_ctr() {
     let image = busybox(&namespace);
     let script = "/bin/busybox cat /proc/self/cgroup; exit 5";
     let ctr = namespace.ctr().runtime(RUNC);
-    let output = ctr.container(&["--rm", "--memory-limit", "33554432"], &image, "b", &["/bin/sh", "-c", script]);
+    let output =
+        ctr.container(&["--rm", "--memory-limit", "33554432"], &image, "b", &["/bin/sh", "-c", script]);
     assert_eq!(output.code, 5, "{output:?}");
 }
 

@@ -1,5 +1,8 @@
 //! Promise: containerd may die and come back; containers do not notice, and it learns all it missed.
 
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+
 use e2e::{Bed, eventually};
 use rustix::process::Signal;
 
@@ -57,7 +60,8 @@ fn containers_run_on_are_adopted_and_tell_the_right_code() {
     spin.kill(15).unwrap();
     assert_eq!(spin.finish().code, 143);
     let text = ticks.end().text();
-    let numbers: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("tick ")?.parse::<usize>().ok()).collect();
+    let numbers: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("tick ")?.parse::<usize>().ok()).collect();
     assert!(numbers.iter().enumerate().all(|(i, number)| i == *number), "a line was lost");
     assert_eq!(logged.end().code, 137);
 
@@ -94,11 +98,15 @@ fn a_client_that_comes_back_reads_what_was_written_meanwhile() {
         0,
     )
     .unwrap();
-    let task = namespace.container(&image, "late", &args).stdout(&fifo.display().to_string()).stderr("").start();
+    let task =
+        namespace.container(&image, "late", &args).stdout(&fifo.display().to_string()).stderr("").start();
     let process = task.process();
     bed.kill_containerd();
     eventually("the guest to end", || !process.is_there());
-    let text = std::fs::read_to_string(&fifo).unwrap();
+    // Without waiting for a writer: there will be none any more.
+    let mut text = String::new();
+    let late = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
+    late.unwrap().read_to_string(&mut text).unwrap();
     assert!(text.starts_with("ready\ntick 0\n") && text.ends_with("tick 99\n"), "{text}");
     bed.start_containerd();
     assert_eq!(task.finish().code, 4);

@@ -43,8 +43,11 @@ fn a_trap_is_134_with_its_text_and_call_stack_on_stderr() {
     let bed = Bed::shared();
     let namespace = bed.namespace("traps");
     let image = namespace.import_guests(&["trap"]);
-    let cases =
-        [("unreachable", "unreachable"), ("divide", "integer divide by zero"), ("memory", "out of bounds memory")];
+    let cases = [
+        ("unreachable", "unreachable"),
+        ("divide", "integer divide by zero"),
+        ("memory", "out of bounds memory"),
+    ];
     for (how, words) in cases {
         let finished = namespace.container(&image, how, &["/bin/trap.wasm", how]).run();
         assert_eq!(finished.code, 134, "{how}: {finished:?}");

@@ -5,7 +5,8 @@ use e2e::{Bed, Finished, Image, Layer, Namespace, guest};
 const FILE: &str = "/bin/file.wasm";
 
 fn import(namespace: &Namespace, layer: Layer) -> Image {
-    let guests = Layer::new().directory("/bin").file(FILE, guest("file")).file("/bin/hello.wasm", guest("hello"));
+    let guests =
+        Layer::new().directory("/bin").file(FILE, guest("file")).file("/bin/hello.wasm", guest("hello"));
     let image = Image::new("e2e.local/files:1").layer(guests).layer(layer);
     namespace.import(&image);
     image
@@ -79,14 +80,17 @@ fn links_never_lead_out_of_the_container() {
     std::fs::write(&secret, "host's secret").unwrap();
     let absolute = secret.display().to_string();
     let relative = format!("{}{}", "../".repeat(12), absolute.trim_start_matches('/'));
-    let image = import(&namespace, Layer::new().symlink("/absolute", &absolute).symlink("/relative", &relative));
+    let image =
+        import(&namespace, Layer::new().symlink("/absolute", &absolute).symlink("/relative", &relative));
     let dotted = format!("/{relative}");
-    for (id, path) in [("absolute", "/absolute"), ("relative", "/relative"), ("dotted", &dotted), ("direct", &absolute)]
+    for (id, path) in
+        [("absolute", "/absolute"), ("relative", "/relative"), ("dotted", &dotted), ("direct", &absolute)]
     {
         let read = namespace.container(&image, id, &[FILE, "read", path]).run();
         assert_eq!(read.code, 1, "{id}: {read:?}");
         assert!(!read.text().contains("host's secret"), "{id}: {read:?}");
-        let write = namespace.container(&image, &format!("{id}-w"), &[FILE, "write", path, "overwritten"]).run();
+        let write =
+            namespace.container(&image, &format!("{id}-w"), &[FILE, "write", path, "overwritten"]).run();
         assert_eq!(std::fs::read_to_string(&secret).unwrap(), "host's secret", "{id}: {write:?}");
     }
 }
@@ -124,7 +128,8 @@ fn a_module_is_reached_through_links() {
         .symlink("/folder", "bin")
         .symlink("/above", "../../../bin/hello.wasm");
     let image = import(&namespace, layer);
-    let paths = ["/relative", "/absolute", "/twice", "/folder/hello.wasm", "/above", "/bin/../bin/./hello.wasm"];
+    let paths =
+        ["/relative", "/absolute", "/twice", "/folder/hello.wasm", "/above", "/bin/../bin/./hello.wasm"];
     for (i, path) in paths.into_iter().enumerate() {
         let finished = namespace.container(&image, &format!("link{i}"), &[path]).run();
         assert_eq!(finished.text(), "hello from wasm\n", "{path}");
@@ -158,9 +163,14 @@ fn an_export_named_after_the_path_is_entered_instead_of_start() {
 fn relative_paths_begin_at_the_working_directory() {
     let bed = Bed::shared();
     let namespace = bed.namespace("cwd");
-    let layer = Layer::new().directory("/work").file("/work/here", "found").directory("/etc").file("/etc/there", "too");
+    let layer = Layer::new()
+        .directory("/work")
+        .file("/work/here", "found")
+        .directory("/etc")
+        .file("/etc/there", "too");
     let image = import(&namespace, layer);
-    let read = |id: &str, path: &str| namespace.container(&image, id, &[FILE, "read", path]).cwd("/work").run();
+    let read =
+        |id: &str, path: &str| namespace.container(&image, id, &[FILE, "read", path]).cwd("/work").run();
     assert_eq!(read("relative", "here").text(), "found");
     assert_eq!(read("dotted", "./here").text(), "found");
     assert_eq!(read("absolute", "/etc/there").text(), "too");
@@ -177,6 +187,9 @@ fn proc_and_sys_are_not_there_and_null_is() {
     let run = |id: &str, args: &[&str]| namespace.container(&image, id, args).run();
     assert_eq!(run("proc", &[FILE, "read", "/proc/self/status"]).code, 1);
     assert_eq!(run("sys", &[FILE, "list", "/sys/kernel"]).code, 1);
-    assert_eq!(run("null", &[FILE, "read", "/dev/null"]), Finished { code: 0, stdout: vec![], stderr: String::new() });
+    assert_eq!(
+        run("null", &[FILE, "read", "/dev/null"]),
+        Finished { code: 0, stdout: vec![], stderr: String::new() }
+    );
     said(&run("write", &[FILE, "write", "/dev/null", "text"]), "wrote");
 }

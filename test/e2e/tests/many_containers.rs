@@ -33,7 +33,8 @@ fn a_hundred_containers_are_one_server_one_zygote_and_a_hundred_guests() {
         std::mem::replace(&mut quiet, now.clone()) == now
     });
 
-    let start = |i: usize| namespace.container(&image, &format!("c{i}"), &["/bin/wait.wasm"]).stderr("").start();
+    let start =
+        |i: usize| namespace.container(&image, &format!("c{i}"), &["/bin/wait.wasm"]).stderr("").start();
     let tasks: Vec<_> = (0..COUNT).map(start).collect();
     for task in &tasks {
         task.stdout().wait_until_it_says("ready");

@@ -46,7 +46,13 @@ impl Alone {
     }
 
     fn delete(&self, id: &str) -> Output {
-        run(&mut self.command(Path::new("/bin/false"), &["-id", id, "-bundle", &self.bundle.display().to_string(), "delete"]), b"")
+        run(
+            &mut self.command(
+                Path::new("/bin/false"),
+                &["-id", id, "-bundle", &self.bundle.display().to_string(), "delete"],
+            ),
+            b"",
+        )
     }
 
     fn servers(&self) -> Vec<Server> {
@@ -64,7 +70,10 @@ const MODERN: [(&str, &str); 1] = [("MAX_SHIM_VERSION", "2")];
 #[test]
 fn version_and_info_are_answered_without_containerd() {
     let version = run(Command::new(shim_binary()).arg("-v"), b"").succeeded();
-    assert!(version.text().contains("io.containerd.wamr.v1") && version.text().contains("WAMR"), "{version:?}");
+    assert!(
+        version.text().contains("io.containerd.wamr.v1") && version.text().contains("WAMR"),
+        "{version:?}"
+    );
     let info = run(Command::new(shim_binary()).arg("-info"), b"").succeeded();
     assert_eq!(RuntimeInfo::parse_from_bytes(&info.stdout).unwrap().name, "io.containerd.wamr.v1");
 }
@@ -73,7 +82,10 @@ fn version_and_info_are_answered_without_containerd() {
 fn a_wrong_command_line_is_refused_in_words() {
     for args in [&["start"][..], &["-frobnicate", "start"], &["-id", "a", "frobnicate"], &["-id"]] {
         let output = run(Command::new(shim_binary()).args(args), b"");
-        assert!(output.code != 0 && !output.stderr.is_empty() && output.stdout.is_empty(), "{args:?}: {output:?}");
+        assert!(
+            output.code != 0 && !output.stderr.is_empty() && output.stdout.is_empty(),
+            "{args:?}: {output:?}"
+        );
     }
 }
 

@@ -41,8 +41,8 @@ fn an_id_can_be_used_again_after_its_server_died() {
     let events = namespace.events();
     namespace.server().process.signal(Signal::KILL);
     eventually("containerd to hear of the exit", || events.exits("same") == [137]);
-    eventually("the bundle to be removed", || Traces::of_containers(&namespace).is_empty());
     drop(task);
+    eventually("the bundle to be removed", || Traces::of_containers(&namespace).is_empty());
     let again = namespace.container(&image, "same", &["/bin/hello.wasm"]).run();
     assert_eq!(again.text(), "hello from wasm\n");
 }
@@ -56,9 +56,10 @@ fn when_the_zygote_dies_running_guests_live_and_new_ones_start() {
     let server = namespace.server();
     let zygote = server.zygotes().remove(0);
     zygote.signal(Signal::KILL);
-    eventually("the end of the zygote", || !zygote.is_there());
+    eventually("the end of the zygote", || !zygote.is_alive());
     let next = namespace.container(&image, "next", &["/bin/hello.wasm"]).run();
     assert_eq!(next.text(), "hello from wasm\n");
     assert_eq!(task.state().0, "RUNNING");
     assert_eq!(task.end().code, 137);
+    eventually("the zygote to be reaped", || !zygote.is_there());
 }

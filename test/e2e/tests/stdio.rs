@@ -85,8 +85,7 @@ fn output_goes_to_a_file_when_asked_to() {
     let uri = format!("file://{}", log.display());
     // Twice: what is there is appended to.
     for id in ["first", "second"] {
-        let finished =
-            namespace.container(&image, id, &["/bin/both.wasm"]).stdout(&uri).stderr(&uri).run();
+        let finished = namespace.container(&image, id, &["/bin/both.wasm"]).stdout(&uri).stderr(&uri).run();
         assert_eq!(finished.code, 0);
     }
     let text = std::fs::read_to_string(&log).unwrap();
@@ -117,7 +116,8 @@ fn output_goes_to_a_logging_program_when_asked_to() {
     let image = namespace.import_guests(&["both"]);
     let (program, log) = (bed.folder().join("logger.sh"), bed.folder().join("logger.log"));
     // containerd's protocol: 3 is stdout, 4 is stderr, closing 5 says "ready".
-    let script = "#!/bin/sh\nexec 5>&-\n{ echo \"$CONTAINER_NAMESPACE/$CONTAINER_ID\"; cat <&3; cat <&4; } >\"$2\"\n";
+    let script =
+        "#!/bin/sh\nexec 5>&-\n{ echo \"$CONTAINER_NAMESPACE/$CONTAINER_ID\"; cat <&3; cat <&4; } >\"$2\"\n";
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
     let uri = format!("binary://{}?to={}", program.display(), log.display());

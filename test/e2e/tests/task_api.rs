@@ -75,7 +75,8 @@ fn metrics_are_of_the_type_kubernetes_reads() {
     let bed = Bed::shared();
     let namespace = bed.namespace("metrics");
     let image = namespace.import_guests(&["dirty"]);
-    let task = namespace.container(&image, "a", &["/bin/dirty.wasm", "8", "stay"]).memory_limit(64 << 20).start();
+    let task =
+        namespace.container(&image, "a", &["/bin/dirty.wasm", "8", "stay"]).memory_limit(64 << 20).start();
     task.stdout().wait_until_it_says("dirtied");
     let data = task.metrics().data.unwrap();
     let types = ["io.containerd.cgroups.v1.Metrics", "io.containerd.cgroups.v2.Metrics"];
@@ -122,7 +123,8 @@ fn a_deleted_task_is_not_found() {
     let other = namespace.container(&image, "other", &["/bin/wait.wasm"]).start();
     namespace.container(&image, "a", &["/bin/hello.wasm"]).run();
     let message = GetRequest { container_id: "a".into(), ..GetRequest::default() };
-    let refusal = other.call(message, async |mut tasks, request| tasks.get(request).await.map(drop)).unwrap_err();
+    let refusal =
+        other.call(message, async |mut tasks, request| tasks.get(request).await.map(drop)).unwrap_err();
     assert_eq!(refusal.code(), Code::NotFound);
     // The id is free again.
     assert_eq!(namespace.container(&image, "a", &["/bin/hello.wasm"]).run().code, 0);

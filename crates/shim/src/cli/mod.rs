@@ -12,6 +12,9 @@ use std::process::ExitCode;
 
 pub use flags::Flags;
 
+/// What `ps` shows, instead of `/proc/self/exe`.
+pub const PROGRAM: &str = "containerd-shim-wamr-v1";
+
 /// Runs the program with the arguments that follow its name.
 pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
     let flags = match Flags::parse(args) {
@@ -19,7 +22,7 @@ pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
         Err(why) => return fail(&why),
     };
     if flags.version {
-        return print(info::version("containerd-shim-wamr-v1").as_bytes());
+        return print(info::version(PROGRAM).as_bytes());
     }
     if flags.info {
         return finish(info::info());
@@ -56,6 +59,6 @@ fn print(bytes: &[u8]) -> ExitCode {
 
 fn fail(why: &str) -> ExitCode {
     // Nobody may listen; the exit code says it too.
-    let _ = writeln!(std::io::stderr(), "containerd-shim-wamr-v1: {why}");
+    let _ = writeln!(std::io::stderr(), "{PROGRAM}: {why}");
     ExitCode::FAILURE
 }

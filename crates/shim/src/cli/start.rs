@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -92,6 +93,7 @@ fn spawn(place: &Rendezvous, asked: &Asked, _lock: &Lock) -> Result<(), String> 
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(place.log());
     let log = log.map_err(|e| format!("open {}: {e}", place.log().display()))?;
     let mut command = Command::new("/proc/self/exe");
+    command.arg0(super::PROGRAM);
     if asked.debug {
         command.arg("-debug");
     }

@@ -86,7 +86,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         export: module.export.as_deref(),
         stack_size: plan.wasm_stack_size,
         max_memory_pages: plan.max_memory_pages,
-        module: contents,
+        module: (contents, module.path.clone()),
         guest_ends,
         file_system: Some(&file_system),
         join,

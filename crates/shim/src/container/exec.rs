@@ -60,7 +60,7 @@ pub fn exec(
         export: module.export.as_deref(),
         stack_size: container.stack_size,
         max_memory_pages: container.max_memory_pages,
-        module: contents,
+        module: (contents, module.path.clone()),
         guest_ends,
         file_system: None,
         join,

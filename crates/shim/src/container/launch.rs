@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cgroup::{Cgroup, Entry};
@@ -29,7 +30,8 @@ pub struct Launch<'a> {
     pub export: Option<&'a str>,
     pub stack_size: u32,
     pub max_memory_pages: Option<u32>,
-    pub module: File,
+    /// The module's bytes, and where they are in the container, for error texts.
+    pub module: (File, PathBuf),
     pub guest_ends: GuestEnds,
     /// What is attached in a new mount namespace; `None` in that of a container.
     pub file_system: Option<&'a FileSystem>,
@@ -47,10 +49,11 @@ impl Launch<'_> {
     pub fn run(self, server: &Server, cgroup: &Cgroup, memory_limit: Option<i64>) -> Result<Launched> {
         let (gate, far_end) = Gate::pair().map_err(|e| Error::io("make the line to the container", &e))?;
         let forked = self.fork(server, cgroup, far_end.as_fd())?;
+        let path = self.module.1.clone();
         drop((self, far_end));
         let launched = Launched(Some((forked, gate)));
         let Some((_, gate)) = &launched.0 else { return Ok(launched) };
-        let ready = gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, cgroup, memory_limit))?;
+        let ready = gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, &path, cgroup, memory_limit))?;
         for warning in ready.warnings {
             log::warn!("{warning}");
         }
@@ -81,7 +84,7 @@ impl Launch<'_> {
         let descriptors = ForkDescriptors {
             gate: far_end,
             stdio: self.guest_ends.borrow(),
-            module: Some(self.module.as_fd()),
+            module: Some(self.module.0.as_fd()),
             root: self.file_system.map(FileSystem::root),
             mounts: self.file_system.map(FileSystem::mounts).unwrap_or_default(),
             join: self.join.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect(),
@@ -131,11 +134,11 @@ pub fn cgroup_error(error: cgroup::Error) -> Error {
 }
 
 /// Why the process did not get ready. One that the kernel killed for its memory limit could not say so.
-fn not_ready(error: zygote::Error, cgroup: &Cgroup, memory_limit: Option<i64>) -> Error {
+fn not_ready(error: zygote::Error, path: &Path, cgroup: &Cgroup, memory_limit: Option<i64>) -> Error {
     match (error, memory_limit) {
-        (zygote::Error::Container(why), _) => Error::Invalid(why),
+        (zygote::Error::Container(why), _) => Error::Invalid(format!("{path:?}: {why}")),
         (zygote::Error::NotReady(_), Some(limit)) if cgroup.oom_kills() > 0 => Error::Invalid(format!(
-            "loading the module takes more than the memory limit of {limit} bytes: raise the limit"
+            "{path:?}: loading the module takes more than the memory limit of {limit} bytes: raise the limit"
         )),
         (other, _) => Error::Internal(other.to_string()),
     }

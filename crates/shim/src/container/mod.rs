@@ -176,10 +176,11 @@ impl Container {
     /// How the first process ended, killing it if it has not. Blocks only this task.
     pub async fn end(&self) -> Exit {
         // Fails only if it has ended already.
-        if self.init.kill(SIGKILL).is_ok() && self.init.phase() == Phase::Paused {
-            if let Err(e) = self.cgroup.thaw() {
-                log::error!("thaw {} to end it: {e}", self.init.name);
-            }
+        if self.init.kill(SIGKILL).is_ok()
+            && self.init.phase() == Phase::Paused
+            && let Err(e) = self.cgroup.thaw()
+        {
+            log::error!("thaw {} to end it: {e}", self.init.name);
         }
         self.init.wait().await
     }

@@ -77,6 +77,8 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     let config = Config::load(Path::new(crate::config::PATH), None).map_err(|e| e.to_string())?;
     log_file::install(&place.log(), if flags.debug { log::LevelFilter::Debug } else { config.log_level });
 
+    // The name in /proc, which the kernel took from `/proc/self/exe`.
+    let _ = rustix::thread::set_name(c"containerd-shim");
     // Out of containerd's session and of the first bundle, which is deleted sooner than this process ends.
     let _ = rustix::process::setsid();
     std::env::set_current_dir("/").map_err(failed("change to /"))?;
@@ -143,10 +145,9 @@ impl Prepared {
 
 /// Stdout was the line to `start`; it closes here so that `start` need not wait for the server's end.
 fn redirect_stdout() {
-    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
-        if let Err(e) = rustix::stdio::dup2_stdout(&null) {
-            log::warn!("close stdout: {e}");
-        }
+    let null = std::fs::OpenOptions::new().write(true).open("/dev/null");
+    if let Err(e) = null.and_then(|null| Ok(rustix::stdio::dup2_stdout(&null)?)) {
+        log::warn!("close stdout: {e}");
     }
 }
 
