@@ -52,7 +52,7 @@ fn run() -> Result<bool> {
         let figures = runtime.block_on(async {
             tokio::select! {
                 figures = measure::measure(&stack, &options) => figures,
-                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+                interrupted = interrupted() => interrupted.and(Err(anyhow::anyhow!("interrupted"))),
             }
         });
         all.push((stack, figures?));
@@ -66,4 +66,13 @@ fn run() -> Result<bool> {
         return Ok(true);
     }
     Ok(all.iter().filter(|(stack, _)| stack.ours).all(|(_, figures)| promises::check(figures)))
+}
+
+/// Returns when somebody wants the run to end; what was started is then ended in order.
+async fn interrupted() -> Result<()> {
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        word = tokio::signal::ctrl_c() => Ok(word?),
+        _ = terminated.recv() => Ok(()),
+    }
 }

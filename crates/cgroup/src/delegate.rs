@@ -24,7 +24,9 @@ pub(crate) fn require(cgroup: &Cgroup, needs: &[(&'static str, Controller)]) -> 
     let Some((root, directory)) = cgroup.unified() else { return Ok(()) };
     let wanted: Controllers = needs.iter().map(|(_, controller)| *controller).collect();
     let controllers = directory.join("cgroup.controllers");
-    if wanted.is_empty() || wanted.without(listed(&controllers)?).is_empty() {
+    if wanted.is_empty()
+        || (wanted.without(listed(&controllers)?).is_empty() && has_files_of(directory, wanted))
+    {
         return Ok(());
     }
     let refusal = enable(root, directory, wanted)?;
@@ -40,14 +42,28 @@ pub(crate) fn require(cgroup: &Cgroup, needs: &[(&'static str, Controller)]) -> 
     }
 }
 
-/// Enables controllers in every directory from the root to the parent, top-down as the kernel wants it. Those
-/// that are not available are left out; gives the reason of the last refusal.
+/// Enables controllers in every directory from the root to the parent. Those that are not available are left out;
+/// gives the reason of the last refusal.
 fn enable(root: &Path, directory: &Path, wanted: Controllers) -> Result<Option<String>> {
     let Some(parent) = directory.parent() else { return Ok(None) };
+    let control = parent.join("cgroup.subtree_control");
     // Nearly always: somebody has done it before.
-    if wanted.without(listed(&parent.join("cgroup.subtree_control"))?).is_empty() {
-        return Ok(None);
+    let mut enabled = wanted.and(listed(&control)?);
+    let mut refusal = None;
+    if !wanted.without(enabled).is_empty() {
+        refusal = enable_above(root, parent, wanted)?;
+        enabled = wanted.and(listed(&control)?);
     }
+    // The kernel lists a controller before its files are there. Should another thread or program be enabling it
+    // just now, a write of the same waits until that is done.
+    if !has_files_of(directory, enabled) {
+        let _ = file::write(&control, &additions(enabled).join(" "));
+    }
+    Ok(refusal)
+}
+
+/// Top-down, as the kernel wants it.
+fn enable_above(root: &Path, parent: &Path, wanted: Controllers) -> Result<Option<String>> {
     let mut refusal = None;
     let mut above: Vec<&Path> = parent.ancestors().take_while(|path| path.starts_with(root)).collect();
     above.reverse();
@@ -58,7 +74,7 @@ fn enable(root: &Path, directory: &Path, wanted: Controllers) -> Result<Option<S
         if missing.is_empty() {
             continue;
         }
-        let names: Vec<String> = missing.iter().map(|c| format!("+{}", c.v2_name())).collect();
+        let names = additions(missing);
         if file::write(&control, &names.join(" ")).is_ok() {
             continue;
         }
@@ -71,6 +87,26 @@ fn enable(root: &Path, directory: &Path, wanted: Controllers) -> Result<Option<S
         }
     }
     Ok(refusal)
+}
+
+fn additions(controllers: Controllers) -> Vec<String> {
+    controllers.iter().map(|c| format!("+{}", c.v2_name())).collect()
+}
+
+fn has_files_of(directory: &Path, controllers: Controllers) -> bool {
+    controllers.iter().filter_map(a_file_of).all(|name| file::exists(directory, name))
+}
+
+/// A file that a cgroup has if and only if it has the controller. Those of hugetlb depend on the machine.
+fn a_file_of(controller: Controller) -> Option<&'static str> {
+    match controller {
+        Controller::Memory => Some("memory.max"),
+        Controller::Cpu => Some("cpu.weight"),
+        Controller::Cpuset => Some("cpuset.cpus"),
+        Controller::Pids => Some("pids.max"),
+        Controller::BlockIo => Some("io.stat"),
+        Controller::Hugetlb | Controller::Freezer | Controller::Cpuacct => None,
+    }
 }
 
 fn listed(path: &Path) -> Result<Controllers> {

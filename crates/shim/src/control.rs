@@ -36,34 +36,44 @@ pub enum Answer {
     Error(String),
 }
 
-/// A connection to a living server.
-#[derive(Debug)]
-pub struct Control(UnixStream);
-
-impl Control {
-    /// Connects; fails at once if no server listens.
-    ///
-    /// # Errors
-    /// Those of `connect(2)`.
-    pub fn connect(socket: &Path) -> io::Result<Control> {
-        let stream = UnixStream::connect(socket)?;
-        // A server takes microseconds for either request, but a drop waits for a process to die.
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(5)))?;
-        Ok(Control(stream))
+/// Asks the server that listens at `socket` one question. `None` when no server lives.
+///
+/// A server that dies with the question in hand is no living server: its kernel resets the connection, and the next
+/// try finds nobody.
+///
+/// # Errors
+/// When a living server does not answer in time, or not in this protocol.
+pub fn ask(socket: &Path, request: &Request) -> io::Result<Option<Answer>> {
+    loop {
+        let Ok(stream) = UnixStream::connect(socket) else { return Ok(None) };
+        match converse(stream, request) {
+            Err(e) if is_death(&e) => std::thread::sleep(Duration::from_millis(5)),
+            answered => return answered.map(Some),
+        }
     }
+}
 
-    /// Asks one question.
-    ///
-    /// # Errors
-    /// When the server does not answer, or not in this protocol.
-    pub fn ask(mut self, request: &Request) -> io::Result<Answer> {
-        self.0.write_all(request.line().as_bytes())?;
-        let mut line = String::new();
-        BufReader::new(self.0).read_line(&mut line)?;
-        Answer::parse(line.trim_end_matches('\n'))
-            .ok_or_else(|| io::Error::other(format!("the server answered {line:?}")))
+/// Whether a server lives.
+pub fn is_alive(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+fn converse(mut stream: UnixStream, request: &Request) -> io::Result<Answer> {
+    // A server takes microseconds for either request, but a drop waits for a process to die.
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_write_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(request.line().as_bytes())?;
+    let mut line = String::new();
+    if BufReader::new(stream).read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
+    Answer::parse(line.trim_end_matches('\n'))
+        .ok_or_else(|| io::Error::other(format!("it answered {line:?}")))
+}
+
+fn is_death(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | UnexpectedEof)
 }
 
 impl Request {

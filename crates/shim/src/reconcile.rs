@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::control::Control;
+use crate::control;
 use crate::record::Record;
 use crate::rendezvous::Rendezvous;
 
@@ -66,7 +66,7 @@ pub fn remove_if_dead(place: &Rendezvous) {
     }
     let Ok(lock) = place.lock() else { return };
     // Under the lock nobody starts a server: if none answers now, none is there.
-    if Control::connect(&place.control_socket()).is_err() {
+    if !control::is_alive(&place.control_socket()) {
         place.remove(&lock);
     }
 }

@@ -23,7 +23,8 @@ const STACK: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Zygote {
     socket: Mutex<OwnedFd>,
-    process: Child,
+    process: Mutex<Child>,
+    pid: u32,
 }
 
 /// Descriptors that go with a [`ForkRequest`]. They are only lent: the caller closes its own.
@@ -85,12 +86,12 @@ impl Zygote {
         let restored = setrlimit(Resource::Stack, before);
         let process = child.map_err(Error::Spawn)?;
         restored.map_err(|e| Error::Spawn(e.into()))?;
-        Ok(Zygote { socket: Mutex::new(ours), process })
+        Ok(Zygote { socket: Mutex::new(ours), pid: process.id(), process: Mutex::new(process) })
     }
 
     /// Process id of the zygote.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.pid
     }
 
     /// Forks one container process.
@@ -135,12 +136,12 @@ impl Zygote {
         }
     }
 
-    /// Ends the zygote and reaps it. Containers live on.
-    pub fn end(mut self) {
-        drop(self.socket);
-        // Closing the socket is what ends it; SIGKILL only makes sure that the wait is short.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    /// Ends the zygote, if it is not dead already, and reaps it. Containers live on.
+    pub fn end(&self) {
+        let mut process = self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Fails only if it was reaped before.
+        let _ = process.kill();
+        let _ = process.wait();
     }
 }
 

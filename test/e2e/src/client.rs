@@ -117,6 +117,32 @@ impl Events {
         seen.iter().filter(about).map(|envelope| envelope.topic.clone()).collect()
     }
 
+    /// Task events about a container in order, each as the last part of its topic and, for those that name them, the id
+    /// of the process and its exit code: `exit a 137`.
+    pub fn told(&self, container: &str) -> Vec<String> {
+        use containerd_client::events::{TaskExecAdded, TaskExecStarted, TaskExit};
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = |envelope: &Envelope| {
+            let bytes = envelope.event.as_ref()?.value.as_slice();
+            let about = containerd_client::events::TaskOom::decode(bytes).ok()?.container_id;
+            let topic = envelope.topic.strip_prefix("/tasks/")?;
+            let words = match topic {
+                "exit" => TaskExit::decode(bytes).map(|exit| format!("exit {} {}", exit.id, exit.exit_status)),
+                "exec-added" => TaskExecAdded::decode(bytes).map(|exec| format!("exec-added {}", exec.exec_id)),
+                "exec-started" => TaskExecStarted::decode(bytes).map(|exec| format!("exec-started {}", exec.exec_id)),
+                other => Ok(other.to_owned()),
+            };
+            (about == container).then(|| words.expect("an event of its topic's type"))
+        };
+        seen.iter().filter_map(line).collect()
+    }
+
+    /// Waits until the container's deletion was told, and returns what [`Events::told`] until then.
+    pub fn until_deleted(&self, container: &str) -> Vec<String> {
+        eventually("the news of a container's deletion", || self.told(container).iter().any(|line| line == "delete"));
+        self.told(container)
+    }
+
     /// Exit codes told by the exit events about a container.
     pub fn exits(&self, container: &str) -> Vec<u32> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

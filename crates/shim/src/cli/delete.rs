@@ -9,7 +9,7 @@ use containerd_shim_protos::api::DeleteResponse;
 use protobuf::{Message, MessageField};
 
 use super::flags::Flags;
-use crate::control::{Answer, Control, Request};
+use crate::control::{self, Answer, Request};
 use crate::exit::Exit;
 use crate::reconcile;
 use crate::record::Record;
@@ -50,14 +50,11 @@ fn ask_server(bundle: &Path, id: &str) -> Result<Option<Answer>, String> {
     let recorded = Record::read(bundle).ok().flatten().map(|record| Rendezvous::at(record.server));
     let address = || std::fs::read_to_string(bundle.join("address")).ok();
     let Some(place) = recorded.or_else(|| Rendezvous::of_address(address()?.trim())) else { return Ok(None) };
-    match Control::connect(&place.control_socket()) {
-        Ok(control) => control
-            .ask(&Request::Drop(id.to_owned()))
-            .map(Some)
-            .map_err(|e| format!("the server at {} does not answer: {e}", place.directory().display())),
-        Err(_) => {
-            reconcile::remove_if_dead(&place);
-            Ok(None)
-        }
+    let answer = control::ask(&place.control_socket(), &Request::Drop(id.to_owned()));
+    let answer =
+        answer.map_err(|e| format!("the server at {} does not answer: {e}", place.directory().display()))?;
+    if answer.is_none() {
+        reconcile::remove_if_dead(&place);
     }
+    Ok(answer)
 }

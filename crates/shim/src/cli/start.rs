@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use super::bootstrap::{self, Asked};
 use super::flags::Flags;
 use crate::config::{Config, Sharing};
-use crate::control::{Answer, Control, Request};
+use crate::control::{self, Answer, Request};
 use crate::rendezvous::{Lock, Rendezvous};
 use crate::{reconcile, runtime_options};
 
@@ -58,10 +58,10 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>, String> {
 
 /// Asks a living server to wait for the container; false if there is none.
 fn reserve(place: &Rendezvous, id: &str) -> Result<bool, String> {
-    let Ok(control) = Control::connect(&place.control_socket()) else { return Ok(false) };
-    match control.ask(&Request::Reserve(id.to_owned())) {
-        Ok(Answer::Ok) => Ok(true),
-        Ok(other) => Err(format!("the server refused: {other:?}")),
+    match control::ask(&place.control_socket(), &Request::Reserve(id.to_owned())) {
+        Ok(Some(Answer::Ok)) => Ok(true),
+        Ok(None) => Ok(false),
+        Ok(Some(other)) => Err(format!("the server refused: {other:?}")),
         Err(e) => Err(format!("the server at {} does not answer: {e}", place.directory().display())),
     }
 }

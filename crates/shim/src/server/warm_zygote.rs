@@ -67,8 +67,9 @@ impl WarmZygote {
         }
     }
 
-    /// Ends the main thread's loop, and so the process.
+    /// Ends the zygote, then the main thread's loop and with it the process.
     pub fn end(&self) {
+        self.lock().end();
         // Fails only if it has ended.
         let _ = self.main_thread.send(Duty::End);
     }
@@ -77,6 +78,7 @@ impl WarmZygote {
         let mut present = self.lock();
         // Of several calls that saw it die, the first replaces it.
         if Arc::ptr_eq(&present, dead) {
+            dead.end();
             let gone = || Error::Gone(std::io::Error::other("the server is ending"));
             let (reply, answer) = sync_channel(1);
             self.main_thread.send(Duty::Spawn(reply)).map_err(|_| gone())?;
