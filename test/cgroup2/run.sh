@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/test/cgroup2
-limit=${WAMR_CGROUP2_SECONDS:-150}
+limit=${WAMR_CGROUP2_SECONDS:-170}
 say() { echo "cgroup2: $*"; }
 
 missing=()

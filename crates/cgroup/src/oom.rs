@@ -129,6 +129,18 @@ impl<Id: Clone + Eq + Hash> OomWatcher<Id> {
         Ok(killed)
     }
 
+    /// Number of kills known of a watched container: as its cgroup counts them now, or, where that is gone (systemd
+    /// removes a scope as soon as its last process has ended), as [`OomWatcher::drain`] has seen them. 0 for an
+    /// unknown id.
+    pub fn kills(&self, id: &Id) -> u64 {
+        let watched = self.watched();
+        let Some(watch) = watched.tokens.get(id).and_then(|token| watched.by_token.get(token)) else {
+            return 0;
+        };
+        let now = file::read_if_there(&watch.counter).and_then(|text| file::keyed(&text, "oom_kill"));
+        now.unwrap_or(0).max(watch.seen)
+    }
+
     fn watched(&self) -> MutexGuard<'_, Watched<Id>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,7 +224,10 @@ mod tests {
         other.remove().unwrap();
         assert_eq!(reported(&watcher, Duration::from_millis(100)), []);
         assert_eq!(hungry.oom_kills(), 0);
+        // What was seen is remembered for as long as it is watched.
+        assert_eq!((watcher.kills(&1), watcher.kills(&2)), (2, 0));
         watcher.unwatch(&1);
+        assert_eq!(watcher.kills(&1), 0);
         watcher.unwatch(&1);
         watcher.unwatch(&2);
     }

@@ -36,6 +36,9 @@ pub enum Answer {
     Error(String),
 }
 
+/// Tries before a server that closes connections is taken for a broken one instead of a dying one: 2 s.
+const DYING: u32 = 400;
+
 /// Asks the server that listens at `socket` one question. `None` when no server lives.
 ///
 /// A server that dies with the question in hand is no living server: its kernel resets the connection, and the next
@@ -44,13 +47,14 @@ pub enum Answer {
 /// # Errors
 /// When a living server does not answer in time, or not in this protocol.
 pub fn ask(socket: &Path, request: &Request) -> io::Result<Option<Answer>> {
-    loop {
+    for _ in 0..DYING {
         let Ok(stream) = UnixStream::connect(socket) else { return Ok(None) };
         match converse(stream, request) {
             Err(e) if is_death(&e) => std::thread::sleep(Duration::from_millis(5)),
             answered => return answered.map(Some),
         }
     }
+    Err(io::Error::other("it closes every connection without an answer"))
 }
 
 /// Whether a server lives.

@@ -73,6 +73,7 @@ end() {
     why=$(ctr task rm "$1" 2>&1; ctr container rm "$1" 2>&1)
 }
 cgroup_of() { sed -n 's/^0:://p' "/proc/$1/cgroup"; }
-events_of() { grep -o "/tasks/[a-z-]* {[^}]*\"container_id\":\"$1\"" /run/events | sed 's,^/tasks/\([a-z-]*\).*,\1,' | tr '\n' ' '; }
-# Pauses the checks for as long as an event needs to arrive.
+# Its events so far, without /tasks/.
+events_of() { grep "\"$1\"" /run/events | grep -o '/tasks/[a-z-]*' | cut -d/ -f3 | tr '\n' ' '; }
+# saw ID EVENT: it arrives within ten seconds.
 saw() { eventually 10 grep -q "/tasks/$2 .*\"$1\"" /run/events; }

@@ -29,7 +29,7 @@ equal "$(sed -n 's/^frozen //p' $group/cgroup.events)" 1; verdict "the kernel sa
 equal "$(state_of limited)" PAUSED; verdict "its state is PAUSED"
 why=$(ctr task resume limited 2>&1); verdict "it can be resumed"
 equal "$(sed -n 's/^frozen //p' $group/cgroup.events) $(state_of limited)" "0 RUNNING"; verdict "and runs again"
-ctr task pause limited >/dev/null 2>&1
+why=$(ctr task pause limited 2>&1 && ctr task kill -s SIGKILL limited 2>&1)
 end limited; verdict "a paused container is killed and removed"
 gone $group; verdict "its cgroup is gone"
 
@@ -53,7 +53,7 @@ configured /pod/hungry '"/dirty.wasm","64","stay"' '"unified":{"memory.max":"167
 why=$(ctr run --config /run/config.json --runtime io.containerd.wamr.v1 hungry 2>&1)
 equal $? 137; verdict "a container that outgrows its memory is killed with 137"
 saw hungry exit; verdict "its exit is announced"
-equal "$(grep '"hungry"' /run/events | grep -o '/tasks/[a-z]*' | tr '\n' ' ')" "/tasks/create /tasks/start /tasks/oom /tasks/exit /tasks/delete "
+equal "$(events_of hungry | cut -d' ' -f1-4)" "create start oom exit"
 verdict "TaskOOM comes before TaskExit"
 equal "$(state_of several)" RUNNING; verdict "its neighbour lives on"
 end several
@@ -76,7 +76,7 @@ for i in 1 2 3; do start "orphan-$i" /wait.wasm spin; done
 pid=$(pid_of orphan-1)
 server=$(awk '/^PPid/ { print $2 }' "/proc/$pid/status")
 kill -KILL "$server"
-eventually 10 is_no orphan-1 RUNNING; why="$why $(ctr task ls 2>&1)"; [ "$(state_of orphan-1)" != RUNNING ]; verdict "a killed server's containers are reported as ended"
+eventually 10 is_no orphan-1 RUNNING; verdict "a killed server's containers are reported as ended"
 eventually 10 gone "/proc/$pid"; verdict "their processes are dead"
 for i in 1 2 3; do ctr task rm -f "orphan-$i"; ctr container rm "orphan-$i"; done >/run/out 2>&1
 why=$(ls -d $tree/default/*/ 2>&1; cat /run/out)

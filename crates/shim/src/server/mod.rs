@@ -82,12 +82,14 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     // Out of containerd's session and of the first bundle, which is deleted sooner than this process ends.
     let _ = rustix::process::setsid();
     std::env::set_current_dir("/").map_err(failed("change to /"))?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     protect_from_oom();
 
+    // Sockets for root alone; cgroups and log files made later are for everybody to read, as usual.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let task = UnixListener::bind(place.task_socket()).map_err(failed("listen for containerd"))?;
     let control =
         UnixListener::bind(place.control_socket()).map_err(failed("listen for start and delete"))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     task.set_nonblocking(true).map_err(failed("listen for containerd"))?;
     control.set_nonblocking(true).map_err(failed("listen for start and delete"))?;
 
