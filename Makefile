@@ -16,7 +16,7 @@ run: ## Set up and run one wasm container on a private containerd, and show what
 test: ## Everything: unit tests, then end to end on three containerd releases (CONTAINERD=2.1.9 TEST=name pick)
 	@test/run.sh --containerd "$(CONTAINERD)" $(if $(TEST),--test "$(TEST)")
 
-build: packages ## Build the release binary into target/release
+build: packages ## Build the release binary and say where it is
 	@deploy/build.sh
 
 lint: packages ## rustfmt, clippy with all warnings as errors, licences and duplicates of dependencies

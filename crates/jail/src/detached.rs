@@ -191,6 +191,11 @@ pub(crate) fn set_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
     set_attributes(mount, Attributes { set: attribute::RDONLY, clear: 0 }, false)
 }
 
+/// For the whole tree: what is mounted below comes from the same image or bundle.
+pub(crate) fn set_no_devices(mount: BorrowedFd<'_>) -> io::Result<()> {
+    set_attributes(mount, Attributes { set: attribute::NODEV, clear: 0 }, true)
+}
+
 /// Always for the whole tree: one mount that stayed a peer of the host's would be a way out.
 pub(crate) fn set_propagation(mount: BorrowedFd<'_>, propagation: Propagation) -> io::Result<()> {
     let kind = match propagation {

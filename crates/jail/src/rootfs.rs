@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
-use crate::detached::{bind, clone_of, filesystem, name_only, set_propagation};
+use crate::detached::{bind, clone_of, filesystem, name_only, set_no_devices, set_propagation};
 use crate::error::Step;
 use crate::mount_options::{MountOptions, Propagation, parse_options};
 use crate::{Error, overlay, path_in_root};
@@ -30,9 +30,18 @@ pub struct RootfsMount {
 /// the kernel cannot make the mount without attaching it, or for more than one mount: then the root is
 /// attached there for the moment it takes to clone it.
 ///
+/// Device nodes in it cannot be opened, whatever the options say.
+///
 /// # Errors
 /// What the kernel says about the mount, or [`Error::Rootfs`] for a list that makes no root.
 pub fn rootfs(mounts: &[RootfsMount], fallback_dir: &Path) -> Result<OwnedFd, Error> {
+    let root = assemble(mounts, fallback_dir)?;
+    // A layer may hold device nodes, and no device cgroup stands behind this: the host's disks would be readable.
+    set_no_devices(root.as_fd()).step(|| "forbid device nodes in the root file system".into())?;
+    Ok(root)
+}
+
+fn assemble(mounts: &[RootfsMount], fallback_dir: &Path) -> Result<OwnedFd, Error> {
     match mounts {
         [] => private_clone(fallback_dir),
         [mount] if mount.target.is_none() => single(mount, fallback_dir),
@@ -122,5 +131,36 @@ impl Drop for Stack<'_> {
                 log::warn!("unmount {}: {e}", self.dir.display());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustix::fs::{FileType, Mode, OFlags, makedev, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_device_node_in_an_image_cannot_be_opened() {
+        let layer = std::env::temp_dir().join(format!("wamr-nodev-{}", std::process::id()));
+        std::fs::create_dir_all(&layer).unwrap();
+        let node = layer.join("zero");
+        mknodat(CWD, &node, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 5)).unwrap();
+        std::fs::File::open(&node).unwrap();
+
+        let bind = RootfsMount {
+            kind: "bind".into(),
+            source: layer.display().to_string(),
+            options: vec!["rbind".into(), "rw".into(), "dev".into()],
+            target: None,
+        };
+        for mounts in [vec![], vec![bind]] {
+            let root = rootfs(&mounts, &layer).unwrap();
+            let opened = rustix::fs::openat(&root, "zero", OFlags::RDONLY, Mode::empty());
+            assert_eq!(opened.map_err(io::Error::from).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
+        std::fs::remove_dir_all(&layer).unwrap();
     }
 }

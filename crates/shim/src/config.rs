@@ -21,7 +21,8 @@ pub struct Config {
     pub systemd_cgroup: Option<bool>,
     /// `log_level`: `"off"`, `"error"`, `"warn"`, `"info"`, `"debug"` or `"trace"`. Default `"info"`.
     pub log_level: LevelFilter,
-    /// `log_file`: absolute path of the server's log. By default it goes to containerd's log.
+    /// `log_file`: absolute path of the server's log. By default it is `log` in the server's directory below
+    /// `/run/containerd-shim-wamr`. One file may serve several servers.
     pub log_file: Option<PathBuf>,
     /// `linger`: seconds a server without containers waits for the next one before it ends. Default 10.
     pub linger: u64,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::control;
 use crate::record::Record;
-use crate::rendezvous::Rendezvous;
+use crate::rendezvous::{ROOT, Rendezvous};
 
 /// Undoes one container whose server is dead: kills what is left in its cgroup, removes the cgroup, the mount
 /// and the record. Never fails: what cannot be undone is logged, and the rest is done.
@@ -31,7 +31,7 @@ pub fn clean(bundle: &Path) {
     Record::remove(bundle);
 }
 
-/// From the record, or, when the server died before it could write one, from the spec.
+/// From the record, which is written before the first process is forked.
 fn cgroup_of(bundle: &Path) -> Result<Option<cgroup::Cgroup>, String> {
     let host = cgroup::Host::detect().map_err(|e| e.to_string())?;
     if let Some(record) = Record::read(bundle).map_err(|e| e.to_string())? {
@@ -67,6 +67,8 @@ pub fn remove_if_dead(place: &Rendezvous) {
     let Ok(lock) = place.lock() else { return };
     // Under the lock nobody starts a server: if none answers now, none is there.
     if !control::is_alive(&place.control_socket()) {
+        // What it said before it died is of use to whoever looks into it; its sockets are not.
+        let _ = fs::rename(place.log(), Path::new(ROOT).join("crashed.log"));
         place.remove(&lock);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! /run/containerd-shim-wamr/<hash>/lock        flock: whoever starts or ends the server holds it
-//!                                  task.sock   ttrpc: Task v2, Task v3, Sandbox v1
+//!                                  task.sock   ttrpc: Task v2 and Task v3
 //!                                  control.sock one line asked, one line answered
 //!                                  log         what the server has to say
+//! /run/containerd-shim-wamr/crashed.log         what the last server that crashed had said
 //! ```
 //! The hash is over everything two containers must have in common to share a server.
 

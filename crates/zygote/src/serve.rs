@@ -48,13 +48,16 @@ pub fn serve(socket: OwnedFd) -> Result<(), String> {
         std::fs::File::open("/proc/self/ns/pid").map_err(|e| format!("open /proc/self/ns/pid: {e}"))?.into();
     let warm = warm_up()?;
     loop {
-        let Some(request) = frame::receive(socket.as_fd()).map_err(|e| e.to_string())? else {
+        let Some(mut request) = frame::receive(socket.as_fd()).map_err(|e| e.to_string())? else {
             return Ok(());
         };
         let (reply, pidfd) = match answer(&warm, own_pids.as_fd(), &request.bytes, request.fds) {
             Ok((pid, pidfd)) => (Reply::Forked(pid), Some(pidfd)),
             Err(refusal) => (refusal, None),
         };
+        // Arguments and environments may hold secrets, and later children inherit this heap.
+        request.bytes.fill(0);
+        std::hint::black_box(&request.bytes);
         let bytes = postcard::to_allocvec(&reply).map_err(|e| e.to_string())?;
         let fds: Vec<BorrowedFd<'_>> = pidfd.iter().map(AsFd::as_fd).collect();
         frame::send(socket.as_fd(), &bytes, &fds).map_err(|e| e.to_string())?;

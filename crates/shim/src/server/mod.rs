@@ -75,7 +75,8 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     let failed = |doing: &'static str| move |e: std::io::Error| format!("{doing}: {e}");
     let place = Rendezvous::at(&flags.rendezvous);
     let config = Config::load(Path::new(crate::config::PATH), None).map_err(|e| e.to_string())?;
-    log_file::install(&place.log(), if flags.debug { log::LevelFilter::Debug } else { config.log_level });
+    let log = config.log_file.clone().unwrap_or_else(|| place.log());
+    log_file::install(&log, if flags.debug { log::LevelFilter::Debug } else { config.log_level });
 
     // The name in /proc, which the kernel took from `/proc/self/exe`.
     let _ = rustix::thread::set_name(c"containerd-shim");
