@@ -11,7 +11,7 @@ suite=bookworm
 kernel_suite=${KERNEL_SUITE:-bookworm}
 containerd=2.1.9
 
-# The functions of the bed's fetch.sh without its command line: one isolated apt for all tests.
+# The functions of the bed's fetch.sh, without its command line: one isolated apt and one lock for all tests.
 # shellcheck source=/dev/null
 source <(sed '/^case \${1:-} in/,$d' "$here/../bed/fetch.sh")
 fetch="$here/../bed/fetch.sh"
@@ -71,6 +71,4 @@ printf 'root:x:0:0:root:/root:/bin/sh\nmessagebus:x:101:101::/:/bin/false\n' >et
 printf 'root:x:0:\nmessagebus:x:101:\n' >etc/group
 echo wamr-cgroup2 >etc/hostname
 echo 0123456789abcdef0123456789abcdef >etc/machine-id
-rm -f "$out/root.ext4"
 mke2fs -q -t ext4 -O ^has_journal -m 0 -d . "$out/root.ext4" 384M
-du -sh . >&2

@@ -12,9 +12,8 @@ limit=${WAMR_CGROUP2_SECONDS:-170}
 say() { echo "cgroup2: $*"; }
 
 missing=()
-for pair in qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs; do
-    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
-done
+command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
+command -v mke2fs >/dev/null || missing+=(e2fsprogs)
 if ((${#missing[@]})); then
     say "installing ${missing[*]}"
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null
@@ -56,11 +55,11 @@ for guest in hello exit wait grow dirty; do
     clang --target=wasm32-wasi -O1 -o "$work/disk/guests/$guest.wasm" "test/guests/$guest.c"
 done
 "$here/oci-image.sh" "$work/disk/guests" "$work/disk/guests.tar"
-mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$work/disk" "$work/test.ext4" 96M
+mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$work/disk" "$work/test.ext4" 96M >&2
 
+(($#)) || set -- plain systemd
 status=0
-for mode in "${@:-plain systemd}"; do
-    [[ $mode == 'plain systemd' ]] && { "$0" plain || status=1; "$0" systemd || status=1; exit "$status"; }
+for mode; do
     init=/test/guest/init
     [[ $mode == systemd ]] && init=/test/guest/systemd-init
     say "booting ($mode), $limit seconds at most"
@@ -76,7 +75,10 @@ for mode in "${@:-plain systemd}"; do
     wait "$qemu" || true
     qemu=''
     tr -d '\r' <"$work/console"
+    if ! grep -aqE '^[0-9]+ passed, 0 failed' "$work/console"; then
+        say "$mode FAILED"
+        status=1
+    fi
     say "$mode took $((SECONDS - began)) s"
-    grep -aqE '^[0-9]+ passed, 0 failed' "$work/console" || status=1
 done
 exit "$status"

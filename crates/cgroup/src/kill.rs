@@ -102,8 +102,8 @@ mod tests {
     }
 
     fn nothing_is_left(cgroup: &Cgroup, mut child: Child) {
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(cgroup.pids().unwrap().len() > 1);
+        wait::until(Duration::from_secs(10), || (cgroup.pids().unwrap().len() > 1).then_some(()))
+            .expect("a fork");
         cgroup.kill().unwrap();
         assert_eq!(cgroup.pids().unwrap(), []);
         assert_eq!(child.wait_signal(), Some(libc::SIGKILL));

@@ -47,6 +47,18 @@ glue_memory_bytes(wasm_module_inst_t instance);
 void
 glue_cap_memory(wasm_module_inst_t instance, uint64_t bytes);
 
+/* Where the cap on the default memory lies, for a process that may write to this one's memory while it runs: a
+   32-bit number of pages of `bytes_per_page` each, of which the module itself allows `most_pages`. */
+typedef struct glue_memory_cap_place {
+    uint64_t address;
+    uint64_t bytes_per_page;
+    uint64_t most_pages;
+} glue_memory_cap_place;
+
+bool
+glue_memory_cap(wasm_module_inst_t instance, glue_memory_cap_place *place);
+
+
 /* Number of frames of the trap that the instance's exception tells of. */
 uint32_t
 glue_trap_depth(wasm_exec_env_t exec_env);

@@ -204,6 +204,20 @@ glue_cap_memory(wasm_module_inst_t instance, uint64_t bytes)
     shared_memory_unlock(memory);
 }
 
+bool
+glue_memory_cap(wasm_module_inst_t instance, glue_memory_cap_place *place)
+{
+    WASMMemoryInstance *memory = wasm_runtime_get_default_memory(instance);
+    glue_memory_limits own;
+
+    if (!memory || !glue_module_memory(wasm_runtime_get_module(instance), &own))
+        return false;
+    place->address = (uint64_t)(uintptr_t)&memory->max_page_count;
+    place->bytes_per_page = memory->num_bytes_per_page;
+    place->most_pages = own.max_bytes / memory->num_bytes_per_page;
+    return true;
+}
+
 uint32_t
 glue_trap_depth(wasm_exec_env_t exec_env)
 {

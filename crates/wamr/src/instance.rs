@@ -90,6 +90,18 @@ impl<'module> Instance<'module> {
         Ok(())
     }
 
+    /// Where [`Instance::set_max_memory_pages`] writes, for another process that may write to this one's memory
+    /// while the guest runs. `None` without a memory.
+    pub fn memory_cap(&self) -> Option<MemoryCap> {
+        let mut place = sys::glue_memory_cap_place { address: 0, bytes_per_page: 0, most_pages: 0 };
+        // SAFETY: the instance exists; one valid pointer.
+        unsafe { sys::glue_memory_cap(self.raw, &mut place) }.then_some(MemoryCap {
+            address: place.address,
+            bytes_per_page: place.bytes_per_page,
+            most_pages: place.most_pages,
+        })
+    }
+
     /// The exported function of this name.
     pub(crate) fn function(&self, name: &str) -> Option<sys::wasm_function_inst_t> {
         let name = CString::new(name).ok()?;
@@ -97,6 +109,17 @@ impl<'module> Instance<'module> {
         let function = unsafe { sys::wasm_runtime_lookup_function(self.raw, name.as_ptr()) };
         (!function.is_null()).then_some(function)
     }
+}
+
+/// The place of an instance's cap on its linear memory, in the address space of its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryCap {
+    /// Address of the 32-bit number of pages.
+    pub address: u64,
+    /// Bytes of one such page; 64 KiB, or all of a memory that cannot grow.
+    pub bytes_per_page: u64,
+    /// Most pages the module itself allows.
+    pub most_pages: u64,
 }
 
 impl Drop for Instance<'_> {

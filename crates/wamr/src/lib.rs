@@ -31,7 +31,7 @@ mod wasi;
 
 pub use engine::Engine;
 pub use error::Error;
-pub use instance::{Instance, InstanceOptions};
+pub use instance::{Instance, InstanceOptions, MemoryCap};
 pub use module::{MemoryLimits, Module};
 pub use run::{Entry, Outcome};
 pub use source::ModuleSource;

@@ -29,8 +29,8 @@ pub(crate) fn run(warm: &Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
         .and_then(|warnings| {
             warm.filter.install().map_err(|e| e.to_string())?;
             match &request.guest {
-                Guest::Wasm(wasm) => run_wasm(warm, wasm, module, &gate, Ready { warnings }),
-                Guest::Pause => pause(&gate, Ready { warnings }),
+                Guest::Wasm(wasm) => run_wasm(warm, wasm, module, &gate, warnings),
+                Guest::Pause => pause(&gate, Ready { warnings, memory_cap: None }),
             }
         });
     let Err(why) = outcome;
@@ -68,7 +68,7 @@ fn run_wasm(
     wasm: &Wasm<'_>,
     module: Option<OwnedFd>,
     gate: &OwnedFd,
-    ready: Ready,
+    warnings: Vec<String>,
 ) -> Result<Infallible, String> {
     let file = module.ok_or("no module came with the request")?;
     let source = wamr::ModuleSource::from_file(file).map_err(|e| e.to_string())?;
@@ -94,6 +94,7 @@ fn run_wasm(
         })
         .map_err(|e| e.to_string())?;
 
+    let ready = Ready { warnings, memory_cap: instance.memory_cap().map(Into::into) };
     if !gate::ready_and_wait(gate.as_fd(), ready) {
         exit(NOT_RUN);
     }

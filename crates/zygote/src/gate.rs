@@ -3,8 +3,10 @@
 //! Made before the fork as a `SOCK_SEQPACKET` pair; both ends see the other's death as an end of file, so
 //! a container that is never started ends with the server, and a server never waits for a dead container.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +21,36 @@ pub struct Ready {
     /// Parts of the confinement the kernel would not grant and that are not walls (a resource limit above
     /// the hard limit, say), in words.
     pub warnings: Vec<String>,
+    /// Where the guest's memory cap can be moved while it runs.
+    pub memory_cap: Option<MemoryCap>,
+}
+
+/// The place of a guest's cap on linear memory in its process, as `wamr::MemoryCap`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct MemoryCap {
+    address: u64,
+    bytes_per_page: u64,
+    most_pages: u64,
+}
+
+impl From<wamr::MemoryCap> for MemoryCap {
+    fn from(cap: wamr::MemoryCap) -> MemoryCap {
+        MemoryCap { address: cap.address, bytes_per_page: cap.bytes_per_page, most_pages: cap.most_pages }
+    }
+}
+
+impl MemoryCap {
+    /// Writes a new cap, in pages of 64 KiB, through the process's `/proc/<pid>/mem`. The guest is not interrupted:
+    /// it sees the new cap at its next `memory.grow`. Where its memory is larger already, it can only not grow.
+    ///
+    /// # Errors
+    /// Those of writing: the process is gone, or the caller may not trace it.
+    pub fn set(&self, memory: &File, pages: u32) -> io::Result<()> {
+        let bytes = u64::from(pages) * (64 << 10);
+        let own_pages = (bytes / self.bytes_per_page.max(1)).min(self.most_pages);
+        let number = u32::try_from(own_pages).unwrap_or(u32::MAX);
+        memory.write_all_at(&number.to_ne_bytes(), self.address)
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -23,11 +23,13 @@ mod gate;
 mod request;
 mod serve;
 mod server_half;
+mod signal;
 
-pub use gate::{Gate, Ready};
+pub use gate::{Gate, MemoryCap, Ready};
 pub use request::{Entry, ForkRequest, Guest, Preopen, Wasm};
 pub use serve::serve;
 pub use server_half::{ForkDescriptors, Forked, Zygote};
+pub use signal::{is_over, signal};
 
 /// What can go wrong between server and zygote, in the server's words.
 #[derive(Debug, thiserror::Error)]

@@ -152,7 +152,7 @@ fn delete_answers_with_a_delete_response_and_the_server_ends_when_nothing_is_exp
     assert_eq!(output.stderr, "");
     assert_eq!(DeleteResponse::parse_from_bytes(&output.stdout).unwrap().exit_status, 137);
     eventually("the server to end", || !server.process.is_there() && !server.place.exists());
-    assert!(all.iter().all(|process| !process.is_there()));
+    eventually("its zygote to end", || all.iter().all(|process| !process.is_there()));
     // Without a server, and of a container nobody knows: still an answer.
     let output = alone.delete("never-was").succeeded();
     assert_eq!(DeleteResponse::parse_from_bytes(&output.stdout).unwrap().exit_status, 137);

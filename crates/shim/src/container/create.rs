@@ -91,17 +91,17 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         file_system: Some(&file_system),
         join,
     };
-    let (forked, gate) = launch.run(server, &cgroup, plan.limits.memory.limit)?.take()?;
+    let (forked, gate, memory_cap) = launch.run(server, &cgroup, plan.limits.memory.limit)?.take()?;
     // Nothing can fail from here on.
     std::mem::forget(unfinished);
     let name = format!("container {:?}", creation.id);
     Ok(Container {
-        init: Arc::new(Process::new(name, forked, gate, creation.stdio, kept)),
+        init: Arc::new(Process::new(name, forked, gate, memory_cap, creation.stdio, kept)),
         id: creation.id,
         bundle: creation.bundle,
         cgroup,
         stack_size: plan.wasm_stack_size,
-        max_memory_pages: plan.max_memory_pages,
+        max_memory_pages: plan.max_memory_pages.into(),
         execs: Default::default(),
         busy: Default::default(),
     })

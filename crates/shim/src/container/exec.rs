@@ -3,11 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
-
-use image::{Entrypoint, Tree};
-use jail::NamespaceKind;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::sync::{Arc, PoisonError};
 
 use super::launch::Launch;
 use super::{Container, Process};
@@ -15,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::server::Server;
 use crate::spec::{self, Plan};
 use crate::stdio;
+use image::{Entrypoint, Tree};
+use jail::NamespaceKind;
 
 /// What an exec shares with its container, by the names of `/proc/<pid>/ns`.
 const SHARED: [(NamespaceKind, &str); 6] = [
@@ -59,15 +57,15 @@ pub fn exec(
         preopens: &preopens,
         export: module.export.as_deref(),
         stack_size: container.stack_size,
-        max_memory_pages: container.max_memory_pages,
+        max_memory_pages: *container.max_memory_pages.lock().unwrap_or_else(PoisonError::into_inner),
         module: (contents, module.path.clone()),
         guest_ends,
         file_system: None,
         join,
     };
-    let (forked, gate) = launch.run(server, &container.cgroup, None)?.take()?;
+    let (forked, gate, memory_cap) = launch.run(server, &container.cgroup, None)?.take()?;
     let name = format!("exec {exec_id:?} of container {:?}", container.id);
-    Ok(Arc::new(Process::new(name, forked, gate, request, kept)))
+    Ok(Arc::new(Process::new(name, forked, gate, memory_cap, request, kept)))
 }
 
 /// The root directory and the namespaces of a container's first process, which must be alive.
@@ -78,10 +76,9 @@ fn inside(container: &Container) -> Result<(OwnedFd, Vec<(NamespaceKind, OwnedFd
     let root = open("root")?;
     let shared = SHARED.iter().map(|(kind, name)| Ok((*kind, open(&format!("ns/{name}"))?)));
     let shared = shared.collect::<Result<Vec<_>>>()?;
-    // Had it ended meanwhile, the number could be another process's by now. A pidfd is readable after the end.
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&container.init.pidfd(), PollFlags::IN)], Some(&now)) {
-        Ok(0) => Ok((root, shared)),
-        _ => Err(gone()),
+    // Had it ended meanwhile, the number could be another process's by now.
+    if zygote::is_over(container.init.pidfd()) {
+        return Err(gone());
     }
+    Ok((root, shared))
 }

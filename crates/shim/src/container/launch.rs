@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cgroup::{Cgroup, Entry};
 use jail::{Confinement, NamespaceKind};
-use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, Preopen, Wasm};
+use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap, Preopen, Wasm};
 
 use super::file_system::FileSystem;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ pub struct Launch<'a> {
 }
 
 /// A process that stands before its guest's first instruction. Killed and reaped when dropped, unless taken.
-pub struct Launched(Option<(Forked, Gate)>);
+pub struct Launched(Option<(Forked, Gate, Option<MemoryCap>)>);
 
 impl Launch<'_> {
     /// Forks into `cgroup` and waits until the module is loaded.
@@ -51,12 +51,13 @@ impl Launch<'_> {
         let forked = self.fork(server, cgroup, far_end.as_fd())?;
         let path = self.module.1.clone();
         drop((self, far_end));
-        let launched = Launched(Some((forked, gate)));
-        let Some((_, gate)) = &launched.0 else { return Ok(launched) };
+        let mut launched = Launched(Some((forked, gate, None)));
+        let Some((_, gate, memory_cap)) = &mut launched.0 else { return Ok(launched) };
         let ready = gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, &path, cgroup, memory_limit))?;
         for warning in ready.warnings {
             log::warn!("{warning}");
         }
+        *memory_cap = ready.memory_cap;
         Ok(launched)
     }
 
@@ -107,14 +108,14 @@ impl Launched {
     ///
     /// # Errors
     /// Never in practice: it is there until it is taken.
-    pub fn take(mut self) -> Result<(Forked, Gate)> {
+    pub fn take(mut self) -> Result<(Forked, Gate, Option<MemoryCap>)> {
         self.0.take().ok_or_else(|| Error::Internal("a process was lost while it was made".to_owned()))
     }
 }
 
 impl Drop for Launched {
     fn drop(&mut self) {
-        if let Some((forked, _)) = self.0.take() {
+        if let Some((forked, ..)) = self.0.take() {
             // Both fail only if it is dead and reaped already.
             let _ = rustix::process::pidfd_send_signal(&forked.pidfd, rustix::process::Signal::KILL);
             let _ = Exit::reap_blocking(forked.pidfd.as_fd());

@@ -12,7 +12,7 @@ use containerd_shim_protos::topics;
 use protobuf::MessageField;
 
 use super::create::{Creation, check_id};
-use super::{Container, watch};
+use super::{Container, Phase, watch};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::server::Server;
@@ -62,6 +62,10 @@ pub async fn create(server: &Arc<Server>, creation: Creation) -> Result<Arc<Cont
 pub async fn start(server: &Arc<Server>, container: &Arc<Container>, exec_id: &str) -> Result<u32> {
     let _busy = container.busy.lock().await;
     let process = container.process(exec_id)?;
+    if !exec_id.is_empty() {
+        // Paused or ended since the exec was added.
+        container.init.phase().exec(&container.init.name)?;
+    }
     let (pid, container_id) = (process.pid as u32, container.id.clone());
     process.start(|| match exec_id {
         "" => {
@@ -144,6 +148,10 @@ pub async fn delete(server: &Arc<Server>, container: &Arc<Container>, exec_id: &
     process.phase().delete(&process.name)?;
     if exec_id.is_empty() {
         return Ok((process.pid as u32, remove(server, container).await?));
+    }
+    // A frozen one could not die before Resume, which would wait for this call.
+    if process.phase() == Phase::Created && container.init.phase() == Phase::Paused {
+        return Err(Error::State(format!("{} is paused: resume it first", container.init.name)));
     }
     // Fails only if it has ended already.
     let _ = process.kill(super::SIGKILL);

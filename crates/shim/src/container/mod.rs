@@ -12,10 +12,11 @@ mod watch;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cgroup::{Cgroup, Limits};
+use cgroup::{Cgroup, Limits, Memory, Version};
 
 pub use create::Creation;
 pub use lifecycle::{blocking, create, delete, exec, pause, remove, resume, start};
@@ -26,6 +27,7 @@ pub use registry::Registry;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::record::Record;
+use crate::spec;
 
 const SIGKILL: u32 = 9;
 
@@ -42,8 +44,8 @@ pub struct Container {
     pub cgroup: Cgroup,
     /// Operand stack for its modules, in bytes.
     pub stack_size: u32,
-    /// Cap on linear memory for its modules, in pages of 64 KiB.
-    pub max_memory_pages: Option<u32>,
+    /// Cap on linear memory for its modules, in pages of 64 KiB. Follows Update.
+    pub max_memory_pages: Mutex<Option<u32>>,
     execs: Mutex<HashMap<String, Arc<Process>>>,
     /// Held by the calls that change the container, so that two of them never interleave.
     pub busy: tokio::sync::Mutex<()>,
@@ -83,9 +85,9 @@ impl Container {
         self.execs.lock().unwrap_or_else(PoisonError::into_inner).remove(exec_id);
     }
 
-    /// Whether there are any.
-    pub fn has_execs(&self) -> bool {
-        !self.execs.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// All that were not deleted yet.
+    pub fn execs(&self) -> Vec<Arc<Process>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Kills what is left in the cgroup. Blocks.
@@ -106,7 +108,25 @@ impl Container {
         if let Some(exit) = self.init.phase().exit() {
             return Err(Error::State(format!("{} has ended with status {}", self.init.name, exit.status)));
         }
-        self.cgroup.apply(limits).map_err(launch::cgroup_error)
+        let limit = limits.memory.limit.filter(|limit| *limit != 0);
+        let pages = spec::memory_pages(limit).map_err(|e| Error::Invalid(e.to_string()))?;
+        // The kernel of a v2 host would meet such a limit by killing; that of v1 refuses by itself, with EBUSY.
+        let memory = Memory { check_before_update: self.cgroup.version() == Version::V2, ..limits.memory };
+        self.cgroup.apply(&Limits { memory, ..limits.clone() }).map_err(|error| match error {
+            cgroup::Error::Refused { limit, value, source, .. }
+                if source.kind() == ErrorKind::ResourceBusy =>
+            {
+                Error::Invalid(format!("cannot set {limit} to {value}: more than that is in use"))
+            }
+            other => launch::cgroup_error(other),
+        })?;
+        if limit.is_some() {
+            *self.max_memory_pages.lock().unwrap_or_else(PoisonError::into_inner) = pages;
+            for process in self.execs().iter().chain([&self.init]) {
+                process.cap_memory(pages.unwrap_or(spec::MOST_PAGES))?;
+            }
+        }
+        Ok(())
     }
 
     /// Freezes every process. Blocks.
@@ -134,7 +154,7 @@ impl Container {
     }
 
     /// Signals one process, or with `all` every process in the cgroup. A frozen process cannot die, so SIGKILL
-    /// also thaws. Blocks.
+    /// also thaws, unless it is for an exec alone: that one ends on Resume. Blocks.
     ///
     /// # Errors
     /// As [`Process::kill`].
@@ -145,7 +165,8 @@ impl Container {
                 signal_pid(pid, signal);
             }
         }
-        if signal == SIGKILL && self.init.phase() == Phase::Paused {
+        let whole = all || process.pid == self.init.pid;
+        if signal == SIGKILL && whole && self.init.phase() == Phase::Paused {
             self.cgroup.thaw().map_err(|e| Error::Internal(format!("kill {}: {e}", process.name)))?;
         }
         Ok(())

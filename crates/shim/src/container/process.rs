@@ -1,13 +1,13 @@
 //! One process of a container: its first one, or an exec.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use zygote::Gate;
+use zygote::{Gate, MemoryCap};
 
 use super::phase::Phase;
 use crate::error::{Error, Result};
@@ -26,6 +26,7 @@ pub struct Process {
     /// What is kept open for its streams.
     pub stdio: Kept,
     pidfd: OwnedFd,
+    memory_cap: Option<MemoryCap>,
     gate: Mutex<Option<Gate>>,
     phase: Mutex<Phase>,
     ended: watch::Sender<Option<Exit>>,
@@ -37,6 +38,7 @@ impl Process {
         name: String,
         forked: zygote::Forked,
         gate: Gate,
+        memory_cap: Option<MemoryCap>,
         request: stdio::Request,
         stdio: Kept,
     ) -> Process {
@@ -46,6 +48,7 @@ impl Process {
             request,
             stdio,
             pidfd: forked.pidfd,
+            memory_cap,
             gate: Mutex::new(Some(gate)),
             phase: Mutex::new(Phase::Created),
             ended: watch::Sender::new(None),
@@ -89,14 +92,30 @@ impl Process {
     /// [`Error::NotFound`] once it has ended, [`Error::Invalid`] for a number that is no signal.
     pub fn kill(&self, signal: u32) -> Result<()> {
         self.phase().kill(&self.name)?;
-        let number = i32::try_from(signal).unwrap_or(-1);
-        let signal = Signal::from_named_raw(number)
-            .ok_or_else(|| Error::Invalid(format!("{signal} is not a signal that can be sent")))?;
-        match pidfd_send_signal(&self.pidfd, signal) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::SRCH) => Err(Error::NotFound(format!("{} has ended already", self.name))),
-            Err(e) => Err(Error::io(format!("signal {}", self.name), &e.into())),
+        let number = i32::try_from(signal).ok().filter(|number| (1..=64).contains(number));
+        let number =
+            number.ok_or_else(|| Error::Invalid(format!("{signal} is not a signal that can be sent")))?;
+        match zygote::signal(self.pidfd.as_fd(), number) {
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                Err(Error::NotFound(format!("{} has ended already", self.name)))
+            }
+            sent => sent.map_err(|e| Error::io(format!("signal {}", self.name), &e)),
         }
+    }
+
+    /// Moves the cap on the guest's linear memory, in pages of 64 KiB, while it runs.
+    ///
+    /// # Errors
+    /// When the server may not write to its memory (no `CAP_SYS_PTRACE`).
+    pub fn cap_memory(&self, pages: u32) -> Result<()> {
+        let Some(cap) = &self.memory_cap else { return Ok(()) };
+        let memory = File::options().write(true).open(format!("/proc/{}/mem", self.pid));
+        // Had the process ended before that, the number might be another's.
+        if self.phase().exit().is_some() || zygote::is_over(self.pidfd.as_fd()) {
+            return Ok(());
+        }
+        let set = memory.and_then(|memory| cap.set(&memory, pages));
+        set.map_err(|e| Error::io(format!("move the memory cap of {}", self.name), &e))
     }
 
     /// The kernel's handle on the process.

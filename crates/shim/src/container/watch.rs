@@ -14,10 +14,16 @@ use crate::server::Server;
 pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
     let process = &container.init;
     let exit = process.reap().await;
-    if container.has_execs() {
+    let execs = container.execs();
+    if !execs.is_empty() {
         // With a pid namespace of its own the kernel has killed them; with the host's or the pod's it has not.
         let this = Arc::clone(&container);
-        let _ = super::lifecycle::blocking(move || this.kill_rest()).await;
+        if super::lifecycle::blocking(move || this.kill_rest()).await.is_ok() {
+            // Their ends are told before the container's.
+            for exec in execs {
+                exec.wait().await;
+            }
+        }
     }
     process.record_end(exit, || {
         server.oom.report_if_killed(&server.publisher, &container);

@@ -24,4 +24,4 @@ pub use namespaces::Namespaces;
 pub use plan::{Plan, Root};
 pub use preopens::preopens;
 pub use process::Process;
-pub use resources::{MEMORY_OVERHEAD, limits_from_json, memory_pages};
+pub use resources::{MEMORY_OVERHEAD, MOST_PAGES, limits_from_json, memory_pages};

@@ -14,7 +14,7 @@ pub const MEMORY_OVERHEAD: i64 = 512 << 10;
 /// Bytes of a wasm page.
 const PAGE: i64 = 64 << 10;
 /// Pages of the largest 32-bit linear memory.
-const MOST_PAGES: i64 = 65_536;
+pub const MOST_PAGES: u32 = 65_536;
 
 /// Reads `linux.resources` as containerd's Update sends it: JSON of its own.
 ///
@@ -35,7 +35,7 @@ pub fn memory_pages(limit: Option<i64>) -> std::result::Result<Option<u32>, Spec
         let why = format!("a wasm container needs at least {} bytes", MEMORY_OVERHEAD + PAGE);
         return Err(SpecError::invalid("linux.resources.memory.limit", limit, why));
     }
-    Ok(u32::try_from(pages.min(MOST_PAGES)).ok())
+    Ok(u32::try_from(pages.min(i64::from(MOST_PAGES))).ok())
 }
 
 pub(super) fn limits(resources: &oci::LinuxResources) -> Result<Limits> {

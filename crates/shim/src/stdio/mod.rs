@@ -106,10 +106,9 @@ impl Kept {
     /// # Errors
     /// [`Error::Invalid`] when there is none.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
-        match &*self.terminal.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(terminal) => {
-                terminal.resize(rows, columns).map_err(|e| Error::io("resize the terminal", &e))
-            }
+        let terminal = self.terminal.lock().unwrap_or_else(PoisonError::into_inner);
+        match terminal.as_ref().and_then(|terminal| terminal.resize(rows, columns)) {
+            Some(resized) => resized.map_err(|e| Error::io("resize the terminal", &e)),
             None => Err(Error::Invalid("the process has no terminal to resize".to_owned())),
         }
     }
@@ -123,7 +122,9 @@ impl Kept {
     /// the process is deleted.
     pub fn process_ended(&self) {
         self.close_stdin();
-        self.terminal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(terminal) = &mut *self.terminal.lock().unwrap_or_else(PoisonError::into_inner) {
+            terminal.hang_up();
+        }
         self.output.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(Held::writer_gone);
     }
 }

@@ -1,7 +1,7 @@
 //! Pseudo-terminals (`--tty`): the guest has one end, the server copies between the other and containerd's FIFOs.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
@@ -14,9 +14,15 @@ use tokio::task::JoinHandle;
 /// The server's end of a terminal, and the tasks that copy.
 #[derive(Debug)]
 pub struct Terminal {
-    master: OwnedFd,
-    input: Option<JoinHandle<()>>,
+    master: Option<OwnedFd>,
+    input: Option<Copying>,
+    #[expect(dead_code, reason = "held for its end")]
+    output: Option<Copying>,
 }
+
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+struct Copying(JoinHandle<()>);
 
 /// Opens a terminal. Returns the guest's end. `stdin` and `stdout` are the FIFOs it is connected to.
 ///
@@ -33,38 +39,47 @@ pub fn open(
     let name = ptsname(&master, Vec::new())?;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let guest = rustix::fs::open(name.as_c_str(), flags, Mode::empty())?;
-    let mut terminal = Terminal { master, input: None };
     if let Some((rows, columns)) = size {
-        terminal.resize(rows, columns)?;
+        set_size(master.as_fd(), rows, columns)?;
     }
+    let mut input = None;
     if let Some(path) = stdin {
         let fifo = pipe::OpenOptions::new().read_write(true).open_receiver(path)?;
-        let master = pipe::Sender::from_owned_fd_unchecked(terminal.master.try_clone()?)?;
-        terminal.input = Some(tokio::spawn(copy_input(fifo, master)));
+        let master = pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?;
+        input = Some(Copying(tokio::spawn(copy_input(fifo, master))));
     }
+    let mut output = None;
     if let Some(path) = stdout {
         // Both ways, so that a containerd that goes away does not end the terminal.
         let fifo = pipe::OpenOptions::new().read_write(true).open_sender(path)?;
-        let master = pipe::Receiver::from_owned_fd_unchecked(terminal.master.try_clone()?)?;
-        tokio::spawn(copy_output(master, fifo));
+        let master = pipe::Receiver::from_owned_fd_unchecked(master.try_clone()?)?;
+        output = Some(Copying(tokio::spawn(copy_output(master, fifo))));
     }
-    Ok((guest, terminal))
+    Ok((guest, Terminal { master: Some(master), input, output }))
 }
 
 impl Terminal {
-    /// Tells the guest's terminal its size.
-    pub fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(self.master.as_fd(), size).map_err(Into::into)
+    /// Tells the guest's terminal its size. `None` when the process has ended.
+    pub fn resize(&self, rows: u16, columns: u16) -> Option<io::Result<()>> {
+        self.master.as_ref().map(|master| set_size(master.as_fd(), rows, columns))
+    }
+
+    /// The process has ended. Its last words are copied as long as this is held, for whoever comes to read them.
+    pub fn hang_up(&mut self) {
+        self.master = None;
+        self.input = None;
     }
 }
 
-impl Drop for Terminal {
+impl Drop for Copying {
     fn drop(&mut self) {
-        if let Some(input) = &self.input {
-            input.abort();
-        }
+        self.0.abort();
     }
+}
+
+fn set_size(master: BorrowedFd<'_>, rows: u16, columns: u16) -> io::Result<()> {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(master, size).map_err(Into::into)
 }
 
 /// Until the guest's end is closed by everybody: reading then fails with EIO.
