@@ -89,6 +89,8 @@ fn execs_stand_still_with_their_container() {
     let refusal = unborn.start().unwrap_err();
     assert_eq!(refusal.code(), Code::FailedPrecondition, "{refusal:?}");
     assert!(refusal.message().contains("paused"), "{refusal:?}");
+    // It could not end before Resume, so Delete must not wait for that.
+    assert_eq!(unborn.delete().unwrap_err().code(), Code::FailedPrecondition);
     resume(&task).unwrap();
     get_on(process.pid);
     unborn.start().unwrap();

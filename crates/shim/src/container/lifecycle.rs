@@ -166,6 +166,10 @@ pub async fn delete(server: &Arc<Server>, container: &Arc<Container>, exec_id: &
 /// When something of it cannot be removed; it can then be deleted again.
 pub async fn remove(server: &Arc<Server>, container: &Arc<Container>) -> Result<Exit> {
     let exit = container.end().await;
+    // Whoever held `busy` before may have removed it, and its id and cgroup may be another container's by now.
+    if !server.registry.holds(container) {
+        return Ok(exit);
+    }
     dismantle(server, container).await?;
     if server.registry.remove(container) {
         announce_delete(server, container, exit);

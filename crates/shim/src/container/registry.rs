@@ -95,6 +95,11 @@ impl Registry {
         found
     }
 
+    /// Whether this very container is still known.
+    pub fn holds(&self, container: &Arc<Container>) -> bool {
+        matches!(self.lock().slots.get(&container.id), Some(Slot::Live(known)) if Arc::ptr_eq(known, container))
+    }
+
     /// Forgets a deleted container. False if it was forgotten before.
     pub fn remove(&self, container: &Arc<Container>) -> bool {
         let mut inner = self.lock();

@@ -1,0 +1,471 @@
+//! Promise: whatever calls meet, the state stays right and nothing leaks.
+
+use std::path::PathBuf;
+use std::sync::Barrier;
+use std::time::Duration;
+
+use containerd_client::services::v1::snapshots::MountsRequest;
+use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
+use containerd_client::services::v1::tasks_client::TasksClient;
+use containerd_client::services::v1::{CreateTaskRequest as CreateTask, WaitRequest};
+use containerd_client::tonic::Status;
+use containerd_shim_protos::api::{
+    CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, KillRequest, Mount, PidsRequest,
+    ShutdownRequest, StartRequest, StateRequest, StateResponse, Status as Phase,
+};
+use e2e::{Bed, Image, Namespace, Process, Task, Traces, eventually};
+use protobuf::Message;
+use ttrpc::Code;
+
+/// A container that containerd has prepared and the shim is asked to create directly: exactly what is asked, when.
+struct Prepared {
+    id: String,
+    /// The shim's socket.
+    address: String,
+    bundle: PathBuf,
+    rootfs: Vec<containerd_client::types::Mount>,
+    /// Its record and snapshot in containerd.
+    kept: Task,
+}
+
+impl Prepared {
+    fn new(namespace: &Namespace, image: &Image, id: &str) -> Prepared {
+        let bed = &namespace.bed;
+        let kept = namespace.container(image, id, &["/bin/wait.wasm"]).stdout("").stderr("").create().unwrap();
+        let known = bed.state().join("io.containerd.runtime.v2.task").join(&namespace.name).join(id);
+        let bundle = bed.folder().join("direct").join(&namespace.name).join(id);
+        std::fs::create_dir_all(bundle.join("rootfs")).unwrap();
+        std::fs::copy(known.join("config.json"), bundle.join("config.json")).unwrap();
+        let address = format!("unix://{}", namespace.server().place.join("task.sock").display());
+        kept.delete().unwrap();
+        let message = MountsRequest { snapshotter: "overlayfs".into(), key: id.to_owned() };
+        let rootfs = namespace.client.call(message, async |channel, request| {
+            Ok(SnapshotsClient::new(channel).mounts(request).await?.into_inner().mounts)
+        });
+        Prepared { id: id.to_owned(), address, bundle, rootfs: rootfs.unwrap(), kept }
+    }
+
+    fn request(&self) -> CreateTaskRequest {
+        let mount = |mount: &containerd_client::types::Mount| Mount {
+            type_: mount.r#type.clone(),
+            source: mount.source.clone(),
+            target: mount.target.clone(),
+            options: mount.options.clone(),
+            ..Mount::default()
+        };
+        CreateTaskRequest {
+            id: self.id.clone(),
+            bundle: self.bundle.display().to_string(),
+            rootfs: self.rootfs.iter().map(mount).collect(),
+            ..CreateTaskRequest::default()
+        }
+    }
+
+    fn create(&self) -> Result<u32, Code> {
+        ask(&self.address, "Create", &self.request(), None).map(|bytes| parse::<CreateTaskResponse>(&bytes).pid)
+    }
+
+    /// Process id and exit code.
+    fn delete(&self) -> Result<(u32, u32), Code> {
+        let message = DeleteRequest { id: self.id.clone(), ..DeleteRequest::default() };
+        let answer = ask(&self.address, "Delete", &message, None)?;
+        let answer = parse::<DeleteResponse>(&answer);
+        Ok((answer.pid, answer.exit_status))
+    }
+
+    fn start(&self) -> Result<(), Code> {
+        let message = StartRequest { id: self.id.clone(), ..StartRequest::default() };
+        ask(&self.address, "Start", &message, None).map(drop)
+    }
+
+    fn kill(&self) -> Result<(), Code> {
+        let message = KillRequest { id: self.id.clone(), signal: 9, ..KillRequest::default() };
+        ask(&self.address, "Kill", &message, None).map(drop)
+    }
+
+    fn state(&self) -> Result<Phase, Code> {
+        let message = StateRequest { id: self.id.clone(), ..StateRequest::default() };
+        let answer = ask(&self.address, "State", &message, None)?;
+        Ok(parse::<StateResponse>(&answer).status.unwrap())
+    }
+
+    /// The state once no Create is on its way.
+    fn settled(&self) -> Result<Phase, Code> {
+        let mut state = self.state();
+        eventually("a Create to be over", || {
+            state = self.state();
+            state != Err(Code::FAILED_PRECONDITION)
+        });
+        state
+    }
+
+    /// Whatever it does, it is ended and deleted.
+    fn discard(&self) {
+        eventually("a container to be deleted", || {
+            let _ = self.kill();
+            matches!(self.delete(), Ok(_) | Err(Code::NOT_FOUND))
+        });
+        assert_eq!(self.state(), Err(Code::NOT_FOUND));
+        let mut left: Vec<_> =
+            std::fs::read_dir(&self.bundle).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["config.json", "rootfs"], "the shim's own files are gone");
+    }
+}
+
+fn parse<M: Message>(bytes: &[u8]) -> M {
+    M::parse_from_bytes(bytes).unwrap()
+}
+
+/// One call as containerd makes it. With `patience` its client goes away after that time, and the code is CANCELLED.
+fn ask(address: &str, method: &str, message: &impl Message, patience: Option<Duration>) -> Result<Vec<u8>, Code> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = ttrpc::asynchronous::Client::connect(address).await.map_err(|_| Code::UNAVAILABLE)?;
+        let request = ttrpc::Request {
+            service: "containerd.task.v3.Task".to_owned(),
+            method: method.to_owned(),
+            timeout_nano: Duration::from_secs(60).as_nanos() as i64,
+            payload: message.write_to_bytes().unwrap(),
+            ..ttrpc::Request::default()
+        };
+        let answer = match patience {
+            None => client.request(request).await,
+            Some(time) => match tokio::time::timeout(time, client.request(request)).await {
+                Ok(answer) => answer,
+                Err(_) => return Err(Code::CANCELLED),
+            },
+        };
+        answer.map(|answer| answer.payload).map_err(|error| match error {
+            ttrpc::Error::RpcStatus(status) => status.code(),
+            other => panic!("{method}: {other}"),
+        })
+    })
+}
+
+/// A namespace with a server that lives as long as the returned container.
+fn keep(namespace: &Namespace) -> (Image, Task) {
+    let image = namespace.import_guests(&["wait", "cat"]);
+    let keeper = namespace.container(&image, "keeper", &["/bin/wait.wasm"]).start();
+    keeper.stdout().wait_until_it_says("ready");
+    (image, keeper)
+}
+
+/// Only the keeper is there, and after it nothing.
+fn nothing_leaked(namespace: &Namespace, keeper: Task) {
+    let server = namespace.server();
+    assert_eq!(keeper.state().0, "RUNNING");
+    assert_eq!(server.process.children().len(), 2, "{:?}", server.process.children());
+    assert_eq!(namespace.bed.cgroups.processes(&namespace.name), [keeper.pid]);
+    keeper.end();
+    eventually("the server to end", || Traces::of(namespace).is_empty());
+}
+
+#[test]
+fn of_many_creates_of_one_id_one_wins() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("creates");
+    let (image, keeper) = keep(&namespace);
+    let prepared = Prepared::new(&namespace, &image, "a");
+    for _ in 0..5 {
+        let barrier = Barrier::new(8);
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let create = || {
+                barrier.wait();
+                prepared.create()
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let won: Vec<_> = answers.iter().filter_map(|answer| answer.ok()).collect();
+        assert_eq!(won.len(), 1, "{answers:?}");
+        assert_eq!(answers.iter().filter(|answer| **answer == Err(Code::ALREADY_EXISTS)).count(), 7, "{answers:?}");
+        assert_eq!(prepared.state(), Ok(Phase::CREATED));
+        let mut expected = vec![keeper.pid, won[0] as i32];
+        expected.sort_unstable();
+        assert_eq!(bed.cgroups.processes(&namespace.name), expected);
+        assert_eq!(prepared.delete(), Ok((won[0], 137)));
+    }
+    prepared.discard();
+    drop(prepared);
+    nothing_leaked(&namespace, keeper);
+}
+
+#[test]
+fn of_two_creates_through_containerd_one_wins() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("through");
+    let (image, keeper) = keep(&namespace);
+    let prepared = Prepared::new(&namespace, &image, "a");
+    for _ in 0..5 {
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let create = || create_through_containerd(&namespace, &prepared, Duration::from_secs(60));
+            let threads: Vec<_> = (0..2).map(|_| scope.spawn(create)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let lost: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+        assert_eq!(lost.len(), 1, "{answers:?}");
+        assert!(lost[0].message().contains("exists"), "{answers:?}");
+        assert_eq!(prepared.kept.state().0, "CREATED");
+        assert_eq!(prepared.kept.delete().unwrap(), 137);
+    }
+    drop(prepared);
+    nothing_leaked(&namespace, keeper);
+}
+
+fn create_through_containerd(namespace: &Namespace, prepared: &Prepared, patience: Duration) -> Result<(), Status> {
+    let message = CreateTask {
+        container_id: prepared.id.clone(),
+        rootfs: prepared.rootfs.clone(),
+        ..CreateTask::default()
+    };
+    namespace.client.call(message, async |channel, request| {
+        let mut tasks = TasksClient::new(channel);
+        let answer = tokio::time::timeout(patience, tasks.create(request)).await;
+        answer.unwrap_or_else(|_| Err(Status::cancelled("the client went away"))).map(drop)
+    })
+}
+
+#[test]
+fn a_create_whose_client_goes_away_is_done_or_undone() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("away");
+    let (image, keeper) = keep(&namespace);
+    let prepared = Prepared::new(&namespace, &image, "a");
+    let mut cancelled = 0;
+    for microseconds in (0..40).map(|i| i * 150) {
+        let patience = Some(Duration::from_micros(microseconds));
+        let answer = ask(&prepared.address, "Create", &prepared.request(), patience);
+        cancelled += usize::from(answer == Err(Code::CANCELLED));
+        let state = prepared.settled();
+        assert!([Ok(Phase::CREATED), Err(Code::NOT_FOUND)].contains(&state), "{state:?}");
+        // A request may still be in the socket: whoever comes now wins or is told that the id is taken.
+        match prepared.create() {
+            Ok(_) | Err(Code::ALREADY_EXISTS) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(prepared.settled(), Ok(Phase::CREATED));
+        prepared.start().unwrap();
+        prepared.discard();
+    }
+    assert!(cancelled > 0);
+    prepared.discard();
+    drop(prepared);
+    nothing_leaked(&namespace, keeper);
+}
+
+#[test]
+fn a_create_whose_client_leaves_containerd_alone_leaves_nothing() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("alone");
+    let (image, keeper) = keep(&namespace);
+    let prepared = Prepared::new(&namespace, &image, "a");
+    let mut cancelled = 0;
+    for milliseconds in (0..12).map(|i| 1 + i * 4) {
+        let answer = create_through_containerd(&namespace, &prepared, Duration::from_millis(milliseconds));
+        cancelled += usize::from(answer.is_err());
+        // containerd finishes what it began, or undoes it; either way the id is to be had again.
+        eventually("the id to be free", || {
+            let _ = prepared.kept.kill(9);
+            let _ = prepared.kept.delete();
+            match create_through_containerd(&namespace, &prepared, Duration::from_secs(60)) {
+                Ok(()) => true,
+                Err(e) => {
+                    assert!(e.message().contains("exist"), "{e:?}");
+                    false
+                }
+            }
+        });
+        prepared.kept.start().unwrap();
+        prepared.kept.kill(9).unwrap();
+        assert_eq!(prepared.kept.wait(), 137);
+        prepared.kept.delete().unwrap();
+    }
+    assert!(cancelled > 0);
+    drop(prepared);
+    nothing_leaked(&namespace, keeper);
+}
+
+#[test]
+fn calls_that_meet_a_create_are_refused_or_come_after_it() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("meet");
+    let (image, keeper) = keep(&namespace);
+    let prepared = Prepared::new(&namespace, &image, "a");
+    for _ in 0..10 {
+        let barrier = Barrier::new(5);
+        let go = |call: &dyn Fn() -> Result<(), Code>| {
+            barrier.wait();
+            for _ in 0..5 {
+                let answer = call();
+                let fine = [Ok(()), Err(Code::NOT_FOUND), Err(Code::FAILED_PRECONDITION)];
+                assert!(fine.contains(&answer), "{answer:?}");
+            }
+        };
+        let pids = PidsRequest { id: "a".into(), ..PidsRequest::default() };
+        std::thread::scope(|scope| {
+            scope.spawn(|| go(&|| prepared.start()));
+            scope.spawn(|| go(&|| prepared.kill()));
+            scope.spawn(|| go(&|| prepared.delete().map(drop)));
+            scope.spawn(|| go(&|| ask(&prepared.address, "Pids", &pids, None).map(drop)));
+            barrier.wait();
+            prepared.create().unwrap();
+        });
+        prepared.discard();
+    }
+    drop(prepared);
+    nothing_leaked(&namespace, keeper);
+}
+
+#[test]
+fn shutdown_ends_nothing_while_there_is_something() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("shutdown");
+    let (image, keeper) = keep(&namespace);
+    let prepared = Prepared::new(&namespace, &image, "a");
+    let server = namespace.server().process;
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let message = ShutdownRequest { id: "a".into(), now: true, ..ShutdownRequest::default() };
+                    ask(&prepared.address, "Shutdown", &message, None).unwrap();
+                }
+            });
+        }
+        for _ in 0..10 {
+            let pid = prepared.create().unwrap();
+            prepared.start().unwrap();
+            prepared.kill().unwrap();
+            eventually("it to stop", || prepared.state() == Ok(Phase::STOPPED));
+            assert_eq!(prepared.delete(), Ok((pid, 137)));
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(server.is_there());
+    drop(prepared);
+    nothing_leaked(&namespace, keeper);
+}
+
+#[test]
+fn a_late_delete_does_not_touch_the_next_container_of_the_same_id() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("late");
+    let (image, keeper) = keep(&namespace);
+    let prepared = Prepared::new(&namespace, &image, "a");
+    for _ in 0..20 {
+        prepared.create().unwrap();
+        let barrier = Barrier::new(5);
+        let (deleted, next) = std::thread::scope(|scope| {
+            let delete = || {
+                barrier.wait();
+                prepared.delete()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(delete)).collect();
+            barrier.wait();
+            let mut next = prepared.create();
+            eventually("the id to be free", || {
+                if next == Err(Code::ALREADY_EXISTS) {
+                    next = prepared.create();
+                }
+                next != Err(Code::ALREADY_EXISTS)
+            });
+            (threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>(), next.unwrap())
+        });
+        let told = deleted.iter().any(|answer| answer.is_ok_and(|(pid, _)| pid == next));
+        // It was never started, so a delete that came after its create may have taken it: and says so.
+        let expected = if told { Err(Code::NOT_FOUND) } else { Ok(Phase::CREATED) };
+        assert_eq!(prepared.state(), expected, "{deleted:?}, then {next}");
+        assert_eq!(Process::of(next as i32).is_some_and(|process| process.is_alive()), !told);
+        prepared.discard();
+    }
+    drop(prepared);
+    nothing_leaked(&namespace, keeper);
+}
+
+#[test]
+fn twenty_waiting_clients_are_told_the_same() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("waiters");
+    let (image, keeper) = keep(&namespace);
+    let mut task = namespace.container(&image, "a", &["/bin/cat.wasm", "77"]).input().create().unwrap();
+    let client = namespace.client.clone();
+    let ask = move || {
+        let message = WaitRequest { container_id: "a".into(), ..WaitRequest::default() };
+        let answer = client.call(message, async |channel, request| {
+            Ok(TasksClient::new(channel).wait(request).await?.into_inner())
+        });
+        let answer = answer.unwrap();
+        (answer.exit_status, answer.exited_at.map(|at| (at.seconds, at.nanos)))
+    };
+    let mut waiters = Vec::new();
+    // Some before its start, some after, some after its end.
+    waiters.extend((0..7).map(|_| std::thread::spawn(ask.clone())));
+    task.start().unwrap();
+    waiters.extend((0..7).map(|_| std::thread::spawn(ask.clone())));
+    task.close_input();
+    task.wait();
+    waiters.extend((0..6).map(|_| std::thread::spawn(ask.clone())));
+    let answers: Vec<_> = waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect();
+    assert_eq!((answers.len(), answers[0].0), (20, 77));
+    assert!(answers[0].1.is_some() && answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    task.finish();
+    nothing_leaked(&namespace, keeper);
+}
+
+#[test]
+fn the_same_id_in_two_namespaces_is_two_containers() {
+    let bed = Bed::shared();
+    let namespaces = [bed.namespace("left"), bed.namespace("right")];
+    let start = |namespace: &Namespace, how: &[&str]| {
+        let image = namespace.import_guests(&["wait"]);
+        namespace.container(&image, "same", &[&["/bin/wait.wasm"], how].concat()).start()
+    };
+    let left = start(&namespaces[0], &["spin"]);
+    let right = start(&namespaces[1], &["sleep"]);
+    let (exec, _) = namespaces[1].exec("same", "e", &["/bin/wait.wasm"]).start();
+    namespaces[0].ctr().run(&["task", "pause", "same"]).succeeded();
+    assert_eq!((left.state().0.as_str(), right.state().0.as_str()), ("PAUSED", "RUNNING"));
+    assert_eq!(left.end().code, 137);
+    assert_eq!((right.state().0.as_str(), right.pids().len()), ("RUNNING", 2));
+    assert!(Traces::of_containers(&namespaces[0]).is_empty());
+    exec.end();
+    right.end();
+}
+
+#[test]
+fn starts_kills_and_deletes_that_meet_leave_nothing() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("storm");
+    let (image, keeper) = keep(&namespace);
+    let server = namespace.server().process;
+    let events = namespace.events();
+    let storm = |thread: usize| {
+        for round in 0..3 {
+            let id = format!("s{thread}-{round}");
+            let container = namespace.container(&image, &id, &["/bin/wait.wasm"]).stdout("").stderr("");
+            let task = container.create().unwrap();
+            std::thread::scope(|scope| {
+                let task = &task;
+                scope.spawn(move || task.start());
+                scope.spawn(move || task.kill(if thread % 2 == 0 { 9 } else { 15 }));
+                scope.spawn(move || task.delete());
+            });
+            // What is left is ended and removed here.
+            drop(task);
+        }
+    };
+    let storm = &storm;
+    std::thread::scope(|scope| (0..16).for_each(|thread| drop(scope.spawn(move || storm(thread)))));
+    for id in (0..16).flat_map(|thread| (0..3).map(move |round| format!("s{thread}-{round}"))) {
+        let told = events.until_deleted(&id);
+        let order: Vec<_> = told.iter().map(|line| line.split(' ').next().unwrap()).collect();
+        assert!(
+            [&["create", "exit", "delete"][..], &["create", "start", "exit", "delete"]].contains(&order.as_slice()),
+            "{id}: {told:?}"
+        );
+    }
+    assert_eq!(namespace.server().process, server);
+    nothing_leaked(&namespace, keeper);
+}
