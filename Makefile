@@ -5,7 +5,7 @@ TEST ?=
 N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build lint bench clean packages
+.PHONY: help run test test-cgroup2 build lint bench clean packages
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ run: ## Set up and run one wasm container on a private containerd, and show what
 
 test: ## Everything: unit tests, then end to end on three containerd releases (CONTAINERD=2.1.9 TEST=name pick)
 	@test/run.sh --containerd "$(CONTAINERD)" $(if $(TEST),--test "$(TEST)")
+
+test-cgroup2: packages ## On emulated hosts with cgroup v2 alone, without and with systemd
+	@test/cgroup2/run.sh
 
 build: packages ## Build the release binary and say where it is
 	@deploy/build.sh

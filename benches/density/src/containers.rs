@@ -14,7 +14,7 @@ use containerd_client::services::v1::snapshots::{PrepareSnapshotRequest, RemoveS
 use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::{
     Container, CreateContainerRequest, CreateTaskRequest, DeleteContainerRequest, DeleteTaskRequest,
-    KillRequest, StartRequest, WaitRequest,
+    GetRequest, KillRequest, StartRequest, WaitRequest,
 };
 use containerd_client::tonic::metadata::{Ascii, MetadataValue};
 use containerd_client::tonic::transport::Channel;
@@ -31,7 +31,7 @@ use crate::spec::spec;
 use crate::stack::Stack;
 
 /// How long a container may take to say its line.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 const SNAPSHOTTER: &str = "overlayfs";
 
 /// Makes containers of one stack.
@@ -163,7 +163,17 @@ impl Containers {
         let request = StartRequest { container_id: id.into(), ..StartRequest::default() };
         tasks.start(self.request(request)).await.map_err(|e| refused("start a task", &e))?;
         let started = begun.elapsed();
-        output.first_line().await.with_context(|| format!("container {id}"))?;
+        if let Err(e) = output.first_line().await {
+            let get = GetRequest { container_id: id.into(), ..GetRequest::default() };
+            let task =
+                tasks.get(self.request(get)).await.map_err(|e| refused("ask for a task's state", &e))?;
+            let task = task.into_inner().process.unwrap_or_default();
+            return Err(e.context(format!(
+                "container {id}: {:?}, exit code {}",
+                task.status(),
+                task.exit_status
+            )));
+        }
         Ok(Times { prepare: prepared, create: created, start: started - created, line: begun.elapsed() })
     }
 

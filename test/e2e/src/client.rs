@@ -127,9 +127,15 @@ impl Events {
             let about = containerd_client::events::TaskOom::decode(bytes).ok()?.container_id;
             let topic = envelope.topic.strip_prefix("/tasks/")?;
             let words = match topic {
-                "exit" => TaskExit::decode(bytes).map(|exit| format!("exit {} {}", exit.id, exit.exit_status)),
-                "exec-added" => TaskExecAdded::decode(bytes).map(|exec| format!("exec-added {}", exec.exec_id)),
-                "exec-started" => TaskExecStarted::decode(bytes).map(|exec| format!("exec-started {}", exec.exec_id)),
+                "exit" => {
+                    TaskExit::decode(bytes).map(|exit| format!("exit {} {}", exit.id, exit.exit_status))
+                }
+                "exec-added" => {
+                    TaskExecAdded::decode(bytes).map(|exec| format!("exec-added {}", exec.exec_id))
+                }
+                "exec-started" => {
+                    TaskExecStarted::decode(bytes).map(|exec| format!("exec-started {}", exec.exec_id))
+                }
                 other => Ok(other.to_owned()),
             };
             (about == container).then(|| words.expect("an event of its topic's type"))
@@ -139,7 +145,9 @@ impl Events {
 
     /// Waits until the container's deletion was told, and returns what [`Events::told`] until then.
     pub fn until_deleted(&self, container: &str) -> Vec<String> {
-        eventually("the news of a container's deletion", || self.told(container).iter().any(|line| line == "delete"));
+        eventually("the news of a container's deletion", || {
+            self.told(container).iter().any(|line| line == "delete")
+        });
         self.told(container)
     }
 

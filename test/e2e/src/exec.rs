@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::{
-    CloseIoRequest, DeleteProcessRequest, ExecProcessRequest, GetRequest, KillRequest, StartRequest, WaitRequest,
+    CloseIoRequest, DeleteProcessRequest, ExecProcessRequest, GetRequest, KillRequest, StartRequest,
+    WaitRequest,
 };
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
@@ -175,8 +176,9 @@ impl ExecTask {
     /// Waits for its end and returns the exit code.
     pub fn wait(&self) -> u32 {
         let message = WaitRequest { container_id: self.container.clone(), exec_id: self.id.clone() };
-        let answer =
-            self.call(message, async |mut tasks, request| Ok(tasks.wait(request).await?.into_inner().exit_status));
+        let answer = self.call(message, async |mut tasks, request| {
+            Ok(tasks.wait(request).await?.into_inner().exit_status)
+        });
         answer.unwrap_or_else(|e| panic!("wait for exec {}: {}", self.id, e.message()))
     }
 
@@ -186,7 +188,8 @@ impl ExecTask {
     /// What containerd and the shim say.
     pub fn state(&self) -> Result<(String, u32), Status> {
         let message = GetRequest { container_id: self.container.clone(), exec_id: self.id.clone() };
-        let process = self.call(message, async |mut tasks, request| Ok(tasks.get(request).await?.into_inner().process));
+        let process =
+            self.call(message, async |mut tasks, request| Ok(tasks.get(request).await?.into_inner().process));
         process.map(|process| {
             let process = process.expect("an answer about a process");
             (process.status().as_str_name().to_owned(), process.exit_status)

@@ -108,8 +108,18 @@ fn an_exec_is_confined_like_its_container() {
     exec.process["capabilities"] = json!({ "effective": ["CAP_SYS_ADMIN"], "permitted": ["CAP_SYS_ADMIN"] });
     let (exec, process) = exec.start();
     exec.stdout().wait_until_it_says("ready");
-    let fields =
-        ["Uid", "Gid", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters"];
+    let fields = [
+        "Uid",
+        "Gid",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+        "Seccomp_filters",
+    ];
     let status = |pid: i32, field: &str| {
         let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
@@ -217,9 +227,14 @@ fn events_tell_the_exec_s_id_and_exit_code() {
     }
     task.end();
     let expected = [
-        "exec-added e1", "exec-started e1", "exit e1 5",
-        "exec-added e2", "exec-started e2", "exit e2 0",
-        "exit a 137", "delete",
+        "exec-added e1",
+        "exec-started e1",
+        "exit e1 5",
+        "exec-added e2",
+        "exec-started e2",
+        "exit e2 0",
+        "exit a 137",
+        "delete",
     ];
     assert_eq!(events.until_deleted("a"), expected);
 }
@@ -322,7 +337,9 @@ fn an_exec_id_can_be_taken_once() {
     let won = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| again("e"))).collect();
         let answers = threads.into_iter().map(|thread| thread.join().unwrap());
-        answers.filter(|answer| answer.as_ref().map_err(|e| assert_eq!(e.code(), Code::AlreadyExists)).is_ok()).count()
+        answers
+            .filter(|answer| answer.as_ref().map_err(|e| assert_eq!(e.code(), Code::AlreadyExists)).is_ok())
+            .count()
     });
     assert_eq!(won, 1);
     assert_eq!(task.pids().len(), 2);
@@ -363,7 +380,9 @@ fn what_cannot_be_run_is_refused_in_words_and_leaves_nothing() {
     exec.process["user"] = json!("nobody");
     assert_eq!(exec.refusal().code(), Code::InvalidArgument);
     assert_eq!((task.state().0.as_str(), task.pids()), ("RUNNING", vec![task.pid]));
-    eventually("the descriptors of what was refused to close", || server.process.descriptors().len() <= quiet);
+    eventually("the descriptors of what was refused to close", || {
+        server.process.descriptors().len() <= quiet
+    });
     task.end();
 }
 

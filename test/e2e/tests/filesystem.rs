@@ -4,12 +4,17 @@ use e2e::{Bed, Finished, Image, Layer, Namespace, guest};
 
 const FILE: &str = "/bin/file.wasm";
 
-fn import(namespace: &Namespace, layer: Layer) -> Image {
+/// Imported once: an image that takes the name of another one has its layers collected as garbage while it is unpacked.
+fn import_layers(namespace: &Namespace, layers: impl IntoIterator<Item = Layer>) -> Image {
     let guests =
         Layer::new().directory("/bin").file(FILE, guest("file")).file("/bin/hello.wasm", guest("hello"));
-    let image = Image::new("e2e.local/files:1").layer(guests).layer(layer);
+    let image = layers.into_iter().fold(Image::new("e2e.local/files:1").layer(guests), Image::layer);
     namespace.import(&image);
     image
+}
+
+fn import(namespace: &Namespace, layer: Layer) -> Image {
+    import_layers(namespace, [layer])
 }
 
 fn said(finished: &Finished, words: &str) {
@@ -20,14 +25,13 @@ fn said(finished: &Finished, words: &str) {
 fn layers_lie_on_top_of_each_other_and_the_root_can_be_written_to() {
     let bed = Bed::shared();
     let namespace = bed.namespace("layers");
-    let layer = Layer::new().directory("/etc").file("/etc/greeting", "lower");
-    let lower = import(&namespace, layer).layer(Layer::new().file("/etc/greeting", "upper"));
-    namespace.import(&lower);
-    let read = namespace.container(&lower, "read", &[FILE, "read", "/etc/greeting"]).run();
+    let lower = Layer::new().directory("/etc").file("/etc/greeting", "lower");
+    let image = import_layers(&namespace, [lower, Layer::new().file("/etc/greeting", "upper")]);
+    let read = namespace.container(&image, "read", &[FILE, "read", "/etc/greeting"]).run();
     assert_eq!((read.code, read.text().as_str()), (0, "upper"));
-    let write = namespace.container(&lower, "write", &[FILE, "write", "/new", "text"]).run();
+    let write = namespace.container(&image, "write", &[FILE, "write", "/new", "text"]).run();
     said(&write, "wrote /new");
-    let list = namespace.container(&lower, "list", &[FILE, "list", "/"]).run();
+    let list = namespace.container(&image, "list", &[FILE, "list", "/"]).run();
     assert!(!list.text().contains("new"), "the next container has a root of its own: {list:?}");
 }
 

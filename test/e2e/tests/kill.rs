@@ -59,7 +59,6 @@ fn each_signal_ends_a_poll_with_128_and_its_number() {
 }
 
 #[test]
-#[ignore = "the shim refuses real-time signals: rustix has no safe name for them"]
 fn a_real_time_signal_can_be_an_image_s_stop_signal() {
     let bed = Bed::shared();
     let namespace = bed.namespace("realtime");

@@ -54,8 +54,18 @@ fn a_paused_guest_makes_no_progress_until_it_is_resumed() {
         get_on(task.pid);
     }
     task.end();
-    let expected =
-        ["create", "start", "paused", "resumed", "paused", "resumed", "paused", "resumed", "exit a 137", "delete"];
+    let expected = [
+        "create",
+        "start",
+        "paused",
+        "resumed",
+        "paused",
+        "resumed",
+        "paused",
+        "resumed",
+        "exit a 137",
+        "delete",
+    ];
     assert_eq!(events.until_deleted("a"), expected);
 }
 

@@ -55,7 +55,8 @@ fn a_running_container_s_figures_are_its_own() {
     let namespace = bed.namespace("running");
     let image = namespace.import_guests(&["dirty", "wait"]);
     let other = namespace.container(&image, "other", &["/bin/wait.wasm"]).start();
-    let task = namespace.container(&image, "a", &["/bin/dirty.wasm", "8", "stay"]).memory_limit(32 * MIB).start();
+    let task =
+        namespace.container(&image, "a", &["/bin/dirty.wasm", "8", "stay"]).memory_limit(32 * MIB).start();
     task.stdout().wait_until_it_says("dirtied");
     other.stdout().wait_until_it_says("ready");
     let figures = Figures::of(&task);
@@ -108,7 +109,8 @@ fn figures_are_there_from_create_to_delete() {
     let namespace = bed.namespace("ends");
     let image = namespace.import_guests(&["dirty", "wait"]);
     let keeper = namespace.container(&image, "keeper", &["/bin/wait.wasm"]).start();
-    let task = namespace.container(&image, "a", &["/bin/dirty.wasm", "4"]).memory_limit(32 * MIB).create().unwrap();
+    let task =
+        namespace.container(&image, "a", &["/bin/dirty.wasm", "4"]).memory_limit(32 * MIB).create().unwrap();
     let created = Figures::of(&task);
     assert_eq!((created.processes, created.memory_limit), (1, 32 * MIB));
     task.start().unwrap();

@@ -14,14 +14,16 @@ use e2e::{Bed, Namespace, Task, Traces, eventually};
 const ECHO: &str = "hello\r\ngot <hello>\r\n";
 
 fn resize(task: &Task, exec_id: &str, width: u32, height: u32) -> Result<(), Status> {
-    let message = ResizePtyRequest { container_id: task.id.clone(), exec_id: exec_id.to_owned(), width, height };
+    let message =
+        ResizePtyRequest { container_id: task.id.clone(), exec_id: exec_id.to_owned(), width, height };
     task.call(message, async |mut tasks, request| tasks.resize_pty(request).await.map(drop))
 }
 
 /// Rows and columns of the terminal that is a process's stdin.
 fn size(pid: i32) -> (u16, u16) {
     let path = format!("/proc/{pid}/fd/0");
-    let terminal = OpenOptions::new().read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path).unwrap();
+    let terminal =
+        OpenOptions::new().read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(path).unwrap();
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the request fills a winsize.
     assert_eq!(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &mut size) }, 0);
@@ -119,7 +121,8 @@ fn clients_may_detach_and_others_attach() {
     make_fifo(&output);
     let mut first = attach(&output);
     let uri = output.display().to_string();
-    let task = namespace.container(&image, "a", &["/bin/tty.wasm"]).terminal().stdout(&uri).stderr("").input();
+    let task =
+        namespace.container(&image, "a", &["/bin/tty.wasm"]).terminal().stdout(&uri).stderr("").input();
     let mut task = task.start();
     read_until(&mut first, "terminals: 1 1 1\r\n");
     // Nobody reads now: the guest goes on, and what it says waits for the next client.
@@ -150,7 +153,11 @@ fn an_exec_has_a_terminal_of_its_own() {
     exec.stdout().wait_until_it_says("terminals: 1 1 1\r\n");
     resize(&task, "e", 100, 50).unwrap();
     assert_eq!(size(process.pid), (50, 100));
-    assert_eq!(resize(&task, "", 100, 50).unwrap_err().code(), Code::InvalidArgument, "the container has none");
+    assert_eq!(
+        resize(&task, "", 100, 50).unwrap_err().code(),
+        Code::InvalidArgument,
+        "the container has none"
+    );
     exec.write(b"hello\n");
     exec.stdout().wait_until_it_says(ECHO);
     exec.write(b"quit\n");
@@ -186,9 +193,10 @@ fn a_terminal_that_nobody_reads_holds_up_nobody_and_leaves_nothing() {
     let output = bed.folder().join("unread");
     make_fifo(&output);
     let uri = output.display().to_string();
-    let container = namespace.container(&image, "a", &["/bin/flood.wasm", "1"]).terminal().stdout(&uri).stderr("");
+    let container =
+        namespace.container(&image, "a", &["/bin/flood.wasm", "1"]).terminal().stdout(&uri).stderr("");
     let task = container.start();
-    let holds = || server.process.descriptors().iter().any(|to| *to == uri);
+    let holds = || server.process.descriptors().contains(&uri);
     assert!(holds() && terminals(&namespace) > 0);
     assert_eq!(task.end().code, 137);
     assert_eq!(keeper.state().0, "RUNNING");

@@ -62,7 +62,8 @@ fn a_limit_below_what_is_in_use_is_refused_in_words_and_kills_nobody() {
     let namespace = bed.namespace("below");
     let image = namespace.import_guests(&["dirty"]);
     let events = namespace.events();
-    let task = namespace.container(&image, "a", &["/bin/dirty.wasm", "10", "stay"]).memory_limit(32 * MIB).start();
+    let task =
+        namespace.container(&image, "a", &["/bin/dirty.wasm", "10", "stay"]).memory_limit(32 * MIB).start();
     task.stdout().wait_until_it_says("dirtied 10 MiB");
     let refusal = update(&task, json!({ "memory": { "limit": 4 * MIB } })).unwrap_err();
     assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal:?}");
@@ -76,12 +77,12 @@ fn a_limit_below_what_is_in_use_is_refused_in_words_and_kills_nobody() {
 }
 
 #[test]
-#[ignore = "the page limit of an instance that runs is not moved yet"]
 fn a_running_guest_can_use_the_memory_an_update_gives_it() {
     let bed = Bed::shared();
     let namespace = bed.namespace("more");
     let image = namespace.import_guests(&["hoard"]);
-    let mut task = namespace.container(&image, "a", &["/bin/hoard.wasm"]).memory_limit(16 * MIB).input().start();
+    let mut task =
+        namespace.container(&image, "a", &["/bin/hoard.wasm"]).memory_limit(16 * MIB).input().start();
     task.write(b"10\n");
     task.stdout().wait_until_it_says("has 10\n");
     task.write(b"20\n");
@@ -226,4 +227,28 @@ fn created_running_and_paused_containers_can_be_updated_and_ended_ones_not() {
     assert_eq!(refusal.code(), Code::FailedPrecondition);
     assert!(refusal.message().contains("ended"), "{refusal:?}");
     task.finish();
+}
+
+#[test]
+fn a_running_guest_can_grow_as_far_as_the_new_limit_and_no_further() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("grow");
+    let image = namespace.import_guests(&["grow_on_input"]);
+    let container = namespace.container(&image, "a", &["/bin/grow_on_input.wasm"]);
+    let mut task = container.memory_limit(16 * MIB).input().start();
+    task.stdout().wait_until_it_says("ready");
+    let mut grown = |task: &mut Task, times: usize| -> u64 {
+        task.write(b"x");
+        e2e::eventually("the guest to grow", || task.stdout().so_far().matches("pages ").count() == times);
+        let text = task.stdout().so_far();
+        text.lines().last().and_then(|line| line.strip_prefix("pages ")?.parse().ok()).unwrap()
+    };
+    let before = grown(&mut task, 1);
+    update(&task, json!({ "memory": { "limit": 64 * MIB } })).unwrap();
+    let after = grown(&mut task, 2);
+    // 48 MiB more are 768 pages of 64 KiB.
+    assert_eq!(after - before, 768);
+    update(&task, json!({ "memory": { "limit": 32 * MIB } })).unwrap();
+    assert_eq!(grown(&mut task, 3), after, "it has more than that and may not grow");
+    task.end();
 }

@@ -91,7 +91,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         file_system: Some(&file_system),
         join,
     };
-    let (forked, gate, memory_cap) = launch.run(server, &cgroup, plan.limits.memory.limit)?.take()?;
+    let (forked, gate, memory_cap) = launch.run(server, &cgroup, Some(&plan.limits))?.take()?;
     // Nothing can fail from here on.
     std::mem::forget(unfinished);
     let name = format!("container {:?}", creation.id);

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cgroup::{Cgroup, Entry};
+use cgroup::{Cgroup, Entry, Limits};
 use jail::{Confinement, NamespaceKind};
 use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap, Preopen, Wasm};
 
@@ -42,18 +42,23 @@ pub struct Launch<'a> {
 pub struct Launched(Option<(Forked, Gate, Option<MemoryCap>)>);
 
 impl Launch<'_> {
-    /// Forks into `cgroup` and waits until the module is loaded.
+    /// Forks into `cgroup` and waits until the module is loaded. `limits` are those of the cgroup, given with its
+    /// first process: systemd, if it has a say, is told of both meanwhile.
     ///
     /// # Errors
     /// In words; no process is left.
-    pub fn run(self, server: &Server, cgroup: &Cgroup, memory_limit: Option<i64>) -> Result<Launched> {
+    pub fn run(self, server: &Server, cgroup: &Cgroup, limits: Option<&Limits>) -> Result<Launched> {
         let (gate, far_end) = Gate::pair().map_err(|e| Error::io("make the line to the container", &e))?;
         let forked = self.fork(server, cgroup, far_end.as_fd())?;
         let path = self.module.1.clone();
         drop((self, far_end));
         let mut launched = Launched(Some((forked, gate, None)));
-        let Some((_, gate, memory_cap)) = &mut launched.0 else { return Ok(launched) };
+        let Some((forked, gate, memory_cap)) = &mut launched.0 else { return Ok(launched) };
+        let adopted = limits.map_or(Ok(()), |limits| cgroup.adopt(forked.pid, limits));
+        let memory_limit = limits.and_then(|limits| limits.memory.limit);
         let ready = gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, &path, cgroup, memory_limit))?;
+        // The process's own reason, if it has one, comes first.
+        adopted.map_err(cgroup_error)?;
         for warning in ready.warnings {
             log::warn!("{warning}");
         }
@@ -127,9 +132,10 @@ impl Drop for Launched {
 pub fn cgroup_error(error: cgroup::Error) -> Error {
     match error {
         cgroup::Error::AlreadyInUse { .. } => Error::Exists(error.to_string()),
-        cgroup::Error::Io { .. } | cgroup::Error::Survived { .. } | cgroup::Error::Busy { .. } => {
-            Error::Internal(error.to_string())
-        }
+        cgroup::Error::Io { .. }
+        | cgroup::Error::Survived { .. }
+        | cgroup::Error::Busy { .. }
+        | cgroup::Error::Unit { .. } => Error::Internal(error.to_string()),
         _ => Error::Invalid(error.to_string()),
     }
 }

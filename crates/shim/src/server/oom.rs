@@ -46,7 +46,7 @@ impl Oom {
     /// Reports kills that were not reported yet. Called when the watcher sees one and when a process ended, whichever
     /// comes first.
     pub fn report_if_killed(&self, publisher: &Publisher, container: &Container) {
-        let kills = container.cgroup.oom_kills();
+        let kills = self.watcher.kills(&container.id);
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if kills > reported.get(&container.id).copied().unwrap_or(0) {
             reported.insert(container.id.clone(), kills);
