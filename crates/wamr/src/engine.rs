@@ -69,7 +69,9 @@ pub(crate) fn repair_cached_thread_id() {
     // while the thread lives; only this thread writes to it (CLONE_CHILD_SETTID would do the same).
     unsafe {
         if !cached.is_null() {
-            cached.write_volatile(libc::gettid());
+            // Not `libc::gettid`: the standard library refers to it weakly, and a static link-time optimised
+            // binary is then left without it.
+            cached.write_volatile(libc::syscall(libc::SYS_gettid) as libc::pid_t);
         }
     }
 }
