@@ -29,18 +29,14 @@ confined() {
 }
 
 end_bed() {
-    local folder=$1 name=$2 round pids pid directory places=()
+    local folder=$1 name=$2 round pids pid directory file
     [[ $name == wamr-bed-* && $folder == */"$name" ]] || { echo "not a test bed: $folder $name" >&2; return 1; }
     # containerd first, so that it does not clean up after the shims while they are ended.
     [[ -f $folder/containerd.pid ]] && pid=$(<"$folder/containerd.pid") && named "$folder" | grep -qx "$pid" && kill -KILL "$pid"
     for round in $(seq 100); do
         pids=$( { named "$folder"; confined "$name"; } | grep -vx -e "$$" -e "${BASHPID}" | sort -u)
         [[ -z $pids ]] && break
-        for pid in $pids; do
-            # Where a shim's server meets its clients; killed, it cannot remove that itself.
-            places+=("$(arguments "/proc/$pid/cmdline" | grep -A1 -x -e -rendezvous | tail -n 1)")
-            kill -KILL "$pid" 2>/dev/null
-        done
+        for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
         sleep 0.05
     done
     awk -v folder="$folder/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
@@ -50,8 +46,9 @@ end_bed() {
         [[ -z $(cgroups_of "$name") ]] && break
         sleep 0.05
     done
-    for directory in "${places[@]}"; do
-        [[ $directory == /run/containerd-shim-wamr/?* ]] && rm -rf "$directory"
+    # Folders of shim servers that were killed: their logs begin with the socket they serve.
+    grep -ls "$folder/containerd.sock" /run/containerd-shim-wamr/*/log | while read -r file; do
+        rm -rf "${file%/log}"
     done
     rm -rf "$folder"
 }

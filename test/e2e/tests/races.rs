@@ -165,7 +165,7 @@ fn nothing_leaked(namespace: &Namespace, keeper: Task) {
     assert_eq!(server.process.children().len(), 2, "{:?}", server.process.children());
     assert_eq!(namespace.bed.cgroups.processes(&namespace.name), [keeper.pid]);
     keeper.end();
-    eventually("the server to end", || Traces::of(namespace).is_empty());
+    assert!(Traces::of_containers(namespace).is_empty(), "{:?}", Traces::of_containers(namespace));
 }
 
 #[test]

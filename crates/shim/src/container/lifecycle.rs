@@ -46,9 +46,8 @@ pub async fn create(server: &Arc<Server>, creation: Creation) -> Result<Arc<Cont
         log::error!("watch {} for OOM kills: {e}", container.init.name);
     }
     tokio::spawn(watch::first_process(Arc::clone(server), Arc::clone(&container)));
-    if claim.settle(&container) {
-        return Ok(container);
-    }
+    // Held until nothing is left: the id, the bundle and the cgroup are free no sooner.
+    let Err(_claim) = claim.settle(&container) else { return Ok(container) };
     let exit = container.end().await;
     dismantle(server, &container).await?;
     announce_delete(server, &container, exit);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::Container;
 use crate::error::{Error, Result};
@@ -28,9 +28,11 @@ struct Inner {
 
 #[derive(Debug)]
 enum Slot {
-    /// A Create is on its way. Given up: containerd asked for its removal meanwhile.
+    /// A Create is on its way. Given up: containerd asked for its removal meanwhile. Whoever waits for it to be
+    /// over sees the sender go.
     Creating {
         given_up: bool,
+        over: watch::Sender<()>,
     },
     Live(Arc<Container>),
 }
@@ -59,7 +61,7 @@ impl Registry {
             return Err(Error::Exists(format!("container {id:?} exists already")));
         }
         inner.reserved.remove(id);
-        inner.slots.insert(id.to_owned(), Slot::Creating { given_up: false });
+        inner.slots.insert(id.to_owned(), Slot::Creating { given_up: false, over: watch::Sender::new(()) });
         Ok(Claim { registry: self, id: id.to_owned(), settled: false })
     }
 
@@ -77,22 +79,30 @@ impl Registry {
         }
     }
 
-    /// Gives an id up on containerd's behalf: a container under construction is thrown away when it is done.
-    /// Returns one that is complete.
-    pub fn give_up(&self, id: &str) -> Option<Arc<Container>> {
+    /// Gives an id up on containerd's behalf. Returns a container that is complete. One under construction is thrown
+    /// away when it is done, and that is waited for: until then its bundle is in use, and containerd removes it next.
+    pub async fn give_up(&self, id: &str) -> Option<Arc<Container>> {
+        let mut over = match self.mark_given_up(id) {
+            Ok(found) => return found,
+            Err(over) => over,
+        };
+        // Nothing is ever sent: this ends when the slot does.
+        let _ = over.changed().await;
+        None
+    }
+
+    fn mark_given_up(&self, id: &str) -> std::result::Result<Option<Arc<Container>>, watch::Receiver<()>> {
         let mut inner = self.lock();
         inner.reserved.remove(id);
-        let found = match inner.slots.get_mut(id) {
-            Some(Slot::Live(container)) => Some(Arc::clone(container)),
-            Some(Slot::Creating { given_up }) => {
-                *given_up = true;
-                None
-            }
-            None => None,
-        };
-        drop(inner);
         self.shrunk.notify_one();
-        found
+        match inner.slots.get_mut(id) {
+            Some(Slot::Live(container)) => Ok(Some(Arc::clone(container))),
+            Some(Slot::Creating { given_up, over }) => {
+                *given_up = true;
+                Err(over.subscribe())
+            }
+            None => Ok(None),
+        }
     }
 
     /// Whether this very container is still known.
@@ -131,16 +141,21 @@ impl Registry {
 }
 
 impl Claim<'_> {
-    /// Puts the finished container in. False when containerd gave it up meanwhile: the caller ends it.
-    #[must_use]
-    pub fn settle(mut self, container: &Arc<Container>) -> bool {
+    /// Puts the finished container in. The claim comes back when containerd gave it up meanwhile: the caller ends the
+    /// container and holds the claim until nothing is left of it.
+    ///
+    /// # Errors
+    /// That claim.
+    pub fn settle(mut self, container: &Arc<Container>) -> std::result::Result<(), Self> {
         let mut inner = self.registry.lock();
-        if let Some(Slot::Creating { given_up: true }) = inner.slots.get(&self.id) {
-            return false;
+        if let Some(Slot::Creating { given_up: true, .. }) = inner.slots.get(&self.id) {
+            drop(inner);
+            return Err(self);
         }
         inner.slots.insert(self.id.clone(), Slot::Live(Arc::clone(container)));
+        drop(inner);
         self.settled = true;
-        true
+        Ok(())
     }
 }
 
@@ -169,6 +184,22 @@ mod tests {
         assert!(registry.is_idle());
     }
 
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn giving_up_a_container_under_construction_waits_until_nothing_is_left_of_it() {
+        let registry = Registry::default();
+        let claim = registry.claim("a").unwrap();
+        let mut over = registry.mark_given_up("a").unwrap_err();
+        assert!(over.has_changed().is_ok());
+        drop(claim);
+        assert!(over.has_changed().is_err());
+        assert!(wait(over.changed()).is_err());
+        assert!(wait(registry.give_up("a")).is_none());
+    }
+
     #[test]
     fn a_reservation_keeps_the_server_until_the_create_comes_or_is_given_up() {
         let registry = Registry::default();
@@ -177,7 +208,7 @@ mod tests {
         drop(registry.claim("a").unwrap());
         assert!(registry.is_idle());
         registry.reserve("b");
-        assert!(registry.give_up("b").is_none());
+        assert!(wait(registry.give_up("b")).is_none());
         assert!(registry.is_idle());
     }
 }

@@ -52,7 +52,7 @@ async fn answer(server: &Arc<Server>, request: Request) -> Answer {
             Answer::Ok
         }
         Request::Drop(id) => {
-            let Some(container) = server.registry.give_up(&id) else { return Answer::Gone };
+            let Some(container) = server.registry.give_up(&id).await else { return Answer::Gone };
             let _busy = container.busy.lock().await;
             match container::remove(server, &container).await {
                 Ok(exit) => Answer::Dropped(exit, container.init.pid),
