@@ -459,7 +459,7 @@ fn starts_kills_and_deletes_that_meet_leave_nothing() {
             std::thread::scope(|scope| {
                 let task = &task;
                 scope.spawn(move || task.start());
-                scope.spawn(move || task.kill(if thread % 2 == 0 { 9 } else { 15 }));
+                scope.spawn(move || task.kill(if thread.is_multiple_of(2) { 9 } else { 15 }));
                 scope.spawn(move || task.delete());
             });
             // What is left is ended and removed here.
