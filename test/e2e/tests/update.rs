@@ -237,7 +237,7 @@ fn a_running_guest_can_grow_as_far_as_the_new_limit_and_no_further() {
     let container = namespace.container(&image, "a", &["/bin/grow_on_input.wasm"]);
     let mut task = container.memory_limit(16 * MIB).input().start();
     task.stdout().wait_until_it_says("ready");
-    let mut grown = |task: &mut Task, times: usize| -> u64 {
+    let grown = |task: &mut Task, times: usize| -> u64 {
         task.write(b"x");
         e2e::eventually("the guest to grow", || task.stdout().so_far().matches("pages ").count() == times);
         let text = task.stdout().so_far();
