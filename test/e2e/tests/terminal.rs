@@ -56,6 +56,8 @@ fn lines_typed_at_the_terminal_reach_the_guest_and_the_exit_code_comes_back() {
     let namespace = bed.namespace("typed");
     let image = namespace.import_guests(&["tty"]);
     let mut task = namespace.container(&image, "a", &["/bin/tty.wasm"]).terminal().stderr("").input().start();
+    // Before, the echo could come between.
+    task.stdout().wait_until_it_says("terminals: 1 1 1\r\n");
     task.write(b"hello\n");
     task.stdout().wait_until_it_says(ECHO);
     // What is typed is edited by the terminal before the guest gets it: a backspace.
