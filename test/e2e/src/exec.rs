@@ -27,6 +27,7 @@ pub struct Exec<'n> {
     /// `process` of an OCI spec, for what has no method here.
     pub process: Value,
     input: bool,
+    stdout: Option<String>,
     terminal: bool,
 }
 
@@ -41,7 +42,7 @@ impl Namespace {
             "noNewPrivileges": true,
         });
         let (container, id) = (container.to_owned(), id.to_owned());
-        Exec { namespace: self, container, id, process, input: false, terminal: false }
+        Exec { namespace: self, container, id, process, input: false, stdout: None, terminal: false }
     }
 }
 
@@ -49,6 +50,12 @@ impl<'n> Exec<'n> {
     /// Gives it a stdin to be written to; without, it has none.
     pub fn input(mut self) -> Self {
         self.input = true;
+        self
+    }
+
+    /// Where its stdout goes, instead of a FIFO that is read here.
+    pub fn stdout(mut self, uri: &str) -> Self {
+        self.stdout = Some(uri.to_owned());
         self
     }
 
@@ -73,7 +80,7 @@ impl<'n> Exec<'n> {
             client,
             stdin: None,
             stdin_path: self.input.then(|| fifo("stdin")),
-            stdout: Some(Reader::new(fifo("stdout"))),
+            stdout: self.stdout.is_none().then(|| Reader::new(fifo("stdout"))),
             stderr: (!self.terminal).then(|| Reader::new(fifo("stderr"))),
             // Nothing to be removed until it was added.
             removed: true,
@@ -86,7 +93,7 @@ impl<'n> Exec<'n> {
             container_id: self.container.clone(),
             exec_id: self.id.clone(),
             stdin: exec.stdin_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
-            stdout: path(&exec.stdout),
+            stdout: self.stdout.clone().unwrap_or_else(|| path(&exec.stdout)),
             stderr: path(&exec.stderr),
             terminal: self.terminal,
             spec: Some(Any {

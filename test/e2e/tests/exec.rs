@@ -437,6 +437,35 @@ fn many_execs_at_once_leave_nothing() {
 }
 
 #[test]
+fn the_last_words_of_an_exec_wait_for_a_client_that_comes_late() {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let bed = Bed::shared();
+    let namespace = bed.namespace("late");
+    let task = idle(&namespace, &["hello"]);
+    for terminal in [false, true] {
+        let path = bed.folder().join(format!("late-{terminal}"));
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let exec = namespace.exec("a", "e", &["/bin/hello.wasm"]).stdout(&path.display().to_string());
+        let exec = if terminal { exec.terminal() } else { exec }.add().unwrap();
+        exec.start().unwrap();
+        assert_eq!(exec.wait(), 0);
+        let (mut text, mut length) = ([0; 256], 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(exec.delete().unwrap(), 0));
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let mut client =
+                fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+            length = client.read(&mut text).unwrap();
+        });
+        assert_eq!(String::from_utf8_lossy(&text[..length]).trim_end(), "hello from wasm", "{terminal}");
+        fs::remove_file(path).unwrap();
+    }
+    task.end();
+}
+
+#[test]
 fn ctr_task_exec_prints_the_output_and_ends_with_the_code() {
     let bed = Bed::shared();
     let namespace = bed.namespace("ctr");
@@ -446,7 +475,11 @@ fn ctr_task_exec_prints_the_output_and_ends_with_the_code() {
         let options = ["task", "exec", "--fifo-dir", &fifos, "--exec-id", id, "a"];
         namespace.ctr().run(&[&options, args].concat())
     };
-    assert_eq!(exec("hello", &["/bin/hello.wasm"]).succeeded().text(), "hello from wasm\n");
+    // Its client opens the streams at its leisure and forgets them once Delete has answered.
+    for i in 0..20 {
+        let output = exec(&format!("hello-{i}"), &["/bin/hello.wasm"]).succeeded();
+        assert_eq!(output.text(), "hello from wasm\n", "{i}");
+    }
     let output = exec("exit", &["/bin/exit.wasm", "42"]);
     assert_eq!(output.code, 42, "{output:?}");
     task.end();

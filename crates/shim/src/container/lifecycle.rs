@@ -4,6 +4,7 @@
 //! Each function runs to its end in a task of its own, whether its caller waits or not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use containerd_shim_protos::events::task::{
     TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskIO, TaskPaused, TaskResumed, TaskStart,
@@ -17,6 +18,9 @@ use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::server::Server;
 use crate::stdio;
+
+/// How long the Delete of an exec waits for somebody to read its last words.
+const READERS: Duration = Duration::from_secs(1);
 
 /// Creates a container.
 ///
@@ -142,7 +146,7 @@ pub async fn resume(server: &Arc<Server>, container: &Arc<Container>) -> Result<
 /// # Errors
 /// [`Error::State`] while it runs.
 pub async fn delete(server: &Arc<Server>, container: &Arc<Container>, exec_id: &str) -> Result<(u32, Exit)> {
-    let _busy = container.busy.lock().await;
+    let busy = container.busy.lock().await;
     let process = container.process(exec_id)?;
     process.phase().delete(&process.name)?;
     if exec_id.is_empty() {
@@ -155,6 +159,9 @@ pub async fn delete(server: &Arc<Server>, container: &Arc<Container>, exec_id: &
     // Fails only if it has ended already.
     let _ = process.kill(super::SIGKILL);
     let exit = process.wait().await;
+    drop(busy);
+    // Clients open an exec's streams at their leisure, and forget them once Delete has answered.
+    let _ = tokio::time::timeout(READERS, process.stdio.all_read()).await;
     container.remove_exec(exec_id);
     Ok((process.pid as u32, exit))
 }

@@ -23,7 +23,15 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Inner {
     slots: HashMap<String, Slot>,
-    reserved: HashMap<String, Instant>,
+    reserved: HashMap<String, Reservation>,
+}
+
+/// A Create that is to come. Given up: containerd deleted the container first, and its Create, overtaken on the way
+/// by the Delete, must not make one that nobody knows of.
+#[derive(Debug)]
+struct Reservation {
+    since: Instant,
+    given_up: bool,
 }
 
 #[derive(Debug)]
@@ -48,19 +56,22 @@ pub struct Claim<'r> {
 impl Registry {
     /// `start` ran: a Create for this id will come.
     pub fn reserve(&self, id: &str) {
-        self.lock().reserved.insert(id.to_owned(), Instant::now());
+        let reservation = Reservation { since: Instant::now(), given_up: false };
+        self.lock().reserved.insert(id.to_owned(), reservation);
     }
 
     /// Takes an id for a Create.
     ///
     /// # Errors
-    /// [`Error::Exists`].
+    /// [`Error::Exists`]; [`Error::NotFound`] when it was deleted before.
     pub fn claim(&self, id: &str) -> Result<Claim<'_>> {
         let mut inner = self.lock();
         if inner.slots.contains_key(id) {
             return Err(Error::Exists(format!("container {id:?} exists already")));
         }
-        inner.reserved.remove(id);
+        if inner.reserved.remove(id).is_some_and(|reservation| reservation.given_up) {
+            return Err(Error::NotFound(format!("container {id:?} was deleted before it was created")));
+        }
         inner.slots.insert(id.to_owned(), Slot::Creating { given_up: false, over: watch::Sender::new(()) });
         Ok(Claim { registry: self, id: id.to_owned(), settled: false })
     }
@@ -70,13 +81,21 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`], or [`Error::State`] while it is being created.
     pub fn get(&self, id: &str) -> Result<Arc<Container>> {
-        match self.lock().slots.get(id) {
-            Some(Slot::Live(container)) => Ok(Arc::clone(container)),
-            Some(Slot::Creating { .. }) => {
-                Err(Error::State(format!("container {id:?} is still being created")))
-            }
-            None => Err(Error::NotFound(format!("container {id:?} not found"))),
+        self.lock().get(id)
+    }
+
+    /// Finds a container to be deleted. When there is none yet, none will come either.
+    ///
+    /// # Errors
+    /// As [`Registry::get`].
+    pub fn get_to_delete(&self, id: &str) -> Result<Arc<Container>> {
+        let mut inner = self.lock();
+        let found = inner.get(id);
+        if let Err(Error::NotFound(_)) = found {
+            inner.give_up_reservation(id);
+            self.shrunk.notify_one();
         }
+        found
     }
 
     /// Gives an id up on containerd's behalf. Returns a container that is complete. One under construction is thrown
@@ -93,7 +112,7 @@ impl Registry {
 
     fn mark_given_up(&self, id: &str) -> std::result::Result<Option<Arc<Container>>, watch::Receiver<()>> {
         let mut inner = self.lock();
-        inner.reserved.remove(id);
+        inner.give_up_reservation(id);
         self.shrunk.notify_one();
         match inner.slots.get_mut(id) {
             Some(Slot::Live(container)) => Ok(Some(Arc::clone(container))),
@@ -125,18 +144,37 @@ impl Registry {
     /// Whether there is no container and none is expected.
     pub fn is_idle(&self) -> bool {
         let mut inner = self.lock();
-        inner.reserved.retain(|_, since| since.elapsed() < RESERVATION);
-        inner.slots.is_empty() && inner.reserved.is_empty()
+        inner.reserved.retain(|_, reservation| reservation.since.elapsed() < RESERVATION);
+        inner.slots.is_empty() && inner.reserved.values().all(|reservation| reservation.given_up)
     }
 
     /// When the last of the present reservations runs out, if there are any.
     pub fn reserved_for(&self) -> Option<Duration> {
         let inner = self.lock();
-        inner.reserved.values().map(|since| RESERVATION.saturating_sub(since.elapsed())).max()
+        let open = inner.reserved.values().filter(|reservation| !reservation.given_up);
+        open.map(|reservation| RESERVATION.saturating_sub(reservation.since.elapsed())).max()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn get(&self, id: &str) -> Result<Arc<Container>> {
+        match self.slots.get(id) {
+            Some(Slot::Live(container)) => Ok(Arc::clone(container)),
+            Some(Slot::Creating { .. }) => {
+                Err(Error::State(format!("container {id:?} is still being created")))
+            }
+            None => Err(Error::NotFound(format!("container {id:?} not found"))),
+        }
+    }
+
+    fn give_up_reservation(&mut self, id: &str) {
+        if let Some(reservation) = self.reserved.get_mut(id) {
+            reservation.given_up = true;
+        }
     }
 }
 
@@ -198,6 +236,24 @@ mod tests {
         assert!(over.has_changed().is_err());
         assert!(wait(over.changed()).is_err());
         assert!(wait(registry.give_up("a")).is_none());
+    }
+
+    #[test]
+    fn a_create_that_its_delete_overtook_is_refused_and_the_next_one_is_not() {
+        let registry = Registry::default();
+        for overtake in [
+            |registry: &Registry| drop(registry.get_to_delete("a")),
+            |registry: &Registry| drop(wait(registry.give_up("a"))),
+        ] {
+            registry.reserve("a");
+            overtake(&registry);
+            assert!(registry.is_idle());
+            assert!(matches!(registry.claim("a"), Err(Error::NotFound(_))));
+            registry.reserve("a");
+            overtake(&registry);
+            registry.reserve("a");
+            assert!(registry.claim("a").is_ok());
+        }
     }
 
     #[test]

@@ -175,7 +175,11 @@ impl Task for TaskService {
     }
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
-        let (server, container) = (Arc::clone(&self.server), self.container(&request.id)?);
+        let container = match request.exec_id.as_str() {
+            "" => self.server.registry.get_to_delete(&request.id).map_err(|e| status(&e))?,
+            _ => self.container(&request.id)?,
+        };
+        let server = Arc::clone(&self.server);
         detached(async move {
             let (pid, exit) = container::delete(&server, &container, &request.exec_id).await?;
             Ok(DeleteResponse {

@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use self::fifo::{Held, HeldInput};
 use self::terminal::Terminal;
@@ -116,6 +117,19 @@ impl Kept {
     /// No more input will come: the guest reads an end of file once it has read what is in the pipe.
     pub fn close_stdin(&self) {
         self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Waits until everything that an ended process wrote was read.
+    pub async fn all_read(&self) {
+        let unread = || {
+            let terminal = self.terminal.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+            output.retain_mut(Held::writer_gone);
+            !output.is_empty() || terminal.as_ref().is_some_and(Terminal::has_unread)
+        };
+        while unread() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The process is gone: readers get their end of file. What nobody has read yet stays readable until

@@ -3,8 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::ioctl_fionread;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +18,6 @@ use tokio::task::JoinHandle;
 pub struct Terminal {
     master: Option<OwnedFd>,
     input: Option<Copying>,
-    #[expect(dead_code, reason = "held for its end")]
     output: Option<Copying>,
 }
 
@@ -64,6 +65,11 @@ impl Terminal {
         self.master.as_ref().map(|master| set_size(master.as_fd(), rows, columns))
     }
 
+    /// Whether something the guest wrote was not read yet.
+    pub fn has_unread(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| !output.0.is_finished())
+    }
+
     /// The process has ended. Its last words are copied as long as this is held, for whoever comes to read them.
     pub fn hang_up(&mut self) {
         self.master = None;
@@ -89,6 +95,10 @@ async fn copy_output(mut master: pipe::Receiver, mut fifo: pipe::Sender) {
         if fifo.write_all(buffer.get(..length).unwrap_or_default()).await.is_err() {
             break;
         }
+    }
+    // What is in the FIFO ends with the last who has it open.
+    while ioctl_fionread(&fifo).is_ok_and(|unread| unread > 0) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
