@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Barrier;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use containerd_client::services::v1::snapshots::MountsRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
@@ -13,7 +13,7 @@ use containerd_shim_protos::api::{
     CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, KillRequest, Mount, PidsRequest,
     ShutdownRequest, StartRequest, StateRequest, StateResponse, Status as Phase,
 };
-use e2e::{Bed, Image, Namespace, Process, Task, Traces, eventually};
+use e2e::{Bed, Image, Namespace, PATIENCE, Process, Task, Traces, eventually};
 use protobuf::Message;
 use ttrpc::Code;
 
@@ -284,12 +284,18 @@ fn a_create_whose_client_leaves_containerd_alone_leaves_nothing() {
     // containerd finishes what it began or undoes it. What it knows can be deleted; what it does not know is gone.
     let bundles = bed.state().join("io.containerd.runtime.v2.task").join(&namespace.name);
     let server = namespace.server().process;
-    eventually("nothing but the keeper to be left", || {
+    let left = || {
+        let bundles = std::fs::read_dir(&bundles).unwrap().map(|entry| entry.unwrap().file_name());
+        (bundles.collect::<Vec<_>>(), server.children())
+    };
+    let until = Instant::now() + PATIENCE;
+    while left().0 != ["keeper"] || left().1.len() != 2 {
+        assert!(Instant::now() < until, "more than the keeper is left: {:?}", left());
         for container in &prepared {
             let _ = container.kept.delete();
         }
-        std::fs::read_dir(&bundles).unwrap().count() == 1 && server.children().len() == 2
-    });
+        std::thread::sleep(Duration::from_millis(20));
+    }
     drop(prepared);
     nothing_leaked(&namespace, keeper);
 }
@@ -317,10 +323,39 @@ fn calls_that_meet_a_create_are_refused_or_come_after_it() {
             scope.spawn(|| go(&|| prepared.delete().map(drop)));
             scope.spawn(|| go(&|| ask(&prepared.address, "Pids", &pids, None).map(drop)));
             barrier.wait();
-            prepared.create().unwrap();
+            // A Delete that comes meanwhile gives it up.
+            let created = prepared.create();
+            assert!(created.is_ok() || created == Err(Code::NOT_FOUND), "{created:?}");
         });
         prepared.discard();
     }
+    drop(prepared);
+    nothing_leaked(&namespace, keeper);
+}
+
+#[test]
+fn a_create_is_given_up_by_a_delete_that_meets_it() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("given-up");
+    let (image, keeper) = keep(&namespace);
+    let prepared = Prepared::new(&namespace, &image, "a");
+    let mut met = 0;
+    for _ in 0..200 {
+        if met == 5 {
+            break;
+        }
+        let created = std::thread::scope(|scope| {
+            let create = scope.spawn(|| prepared.create());
+            // What containerd does when its client has left: it deletes once, and forgets the container.
+            while !create.is_finished() && prepared.state() == Err(Code::NOT_FOUND) {}
+            let deleted = prepared.delete();
+            (create.join().unwrap(), deleted)
+        });
+        met += usize::from(created == (Err(Code::NOT_FOUND), Err(Code::NOT_FOUND)));
+        assert_eq!(prepared.state(), Err(Code::NOT_FOUND), "{created:?}");
+        assert_eq!(bed.cgroups.processes(&namespace.name), [keeper.pid], "{created:?}");
+    }
+    assert_eq!(met, 5, "Deletes met Creates too rarely");
     drop(prepared);
     nothing_leaked(&namespace, keeper);
 }
@@ -379,13 +414,17 @@ fn a_late_delete_does_not_touch_the_next_container_of_the_same_id() {
                 }
                 next != Err(Code::ALREADY_EXISTS)
             });
-            (threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>(), next.unwrap())
+            (threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>(), next)
         });
-        let told = deleted.iter().any(|answer| answer.is_ok_and(|(pid, _)| pid == next));
-        // It was never started, so a delete that came after its create may have taken it: and says so.
-        let expected = if told { Err(Code::NOT_FOUND) } else { Ok(Phase::CREATED) };
-        assert_eq!(prepared.state(), expected, "{deleted:?}, then {next}");
-        assert_eq!(Process::of(next as i32).is_some_and(|process| process.is_alive()), !told);
+        // It was never started, so a delete that came during or after its create may have taken it: and one is told.
+        let taken = match next {
+            Ok(pid) => deleted.iter().any(|answer| answer.is_ok_and(|(deleted, _)| deleted == pid)),
+            Err(code) => code == Code::NOT_FOUND,
+        };
+        let expected = if taken { Err(Code::NOT_FOUND) } else { Ok(Phase::CREATED) };
+        assert_eq!(prepared.state(), expected, "{deleted:?}, then {next:?}");
+        let alive = next.is_ok_and(|pid| Process::of(pid as i32).is_some_and(|process| process.is_alive()));
+        assert_eq!(alive, !taken);
         prepared.discard();
     }
     drop(prepared);

@@ -84,22 +84,9 @@ impl Registry {
         self.lock().get(id)
     }
 
-    /// Finds a container to be deleted. When there is none yet, none will come either.
-    ///
-    /// # Errors
-    /// As [`Registry::get`].
-    pub fn get_to_delete(&self, id: &str) -> Result<Arc<Container>> {
-        let mut inner = self.lock();
-        let found = inner.get(id);
-        if let Err(Error::NotFound(_)) = found {
-            inner.give_up_reservation(id);
-            self.shrunk.notify_one();
-        }
-        found
-    }
-
     /// Gives an id up on containerd's behalf. Returns a container that is complete. One under construction is thrown
     /// away when it is done, and that is waited for: until then its bundle is in use, and containerd removes it next.
+    /// When there is none yet, none will come either.
     pub async fn give_up(&self, id: &str) -> Option<Arc<Container>> {
         let mut over = match self.mark_given_up(id) {
             Ok(found) => return found,
@@ -241,19 +228,14 @@ mod tests {
     #[test]
     fn a_create_that_its_delete_overtook_is_refused_and_the_next_one_is_not() {
         let registry = Registry::default();
-        for overtake in [
-            |registry: &Registry| drop(registry.get_to_delete("a")),
-            |registry: &Registry| drop(wait(registry.give_up("a"))),
-        ] {
-            registry.reserve("a");
-            overtake(&registry);
-            assert!(registry.is_idle());
-            assert!(matches!(registry.claim("a"), Err(Error::NotFound(_))));
-            registry.reserve("a");
-            overtake(&registry);
-            registry.reserve("a");
-            assert!(registry.claim("a").is_ok());
-        }
+        registry.reserve("a");
+        assert!(wait(registry.give_up("a")).is_none());
+        assert!(registry.is_idle());
+        assert!(matches!(registry.claim("a"), Err(Error::NotFound(_))));
+        registry.reserve("a");
+        assert!(wait(registry.give_up("a")).is_none());
+        registry.reserve("a");
+        assert!(registry.claim("a").is_ok());
     }
 
     #[test]

@@ -175,10 +175,14 @@ impl Task for TaskService {
     }
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
-        let container = match request.exec_id.as_str() {
-            "" => self.server.registry.get_to_delete(&request.id).map_err(|e| status(&e))?,
-            _ => self.container(&request.id)?,
-        };
+        let container =
+            match request.exec_id.as_str() {
+                // containerd deletes what it has given up creating, also while the Create is on its way.
+                "" => self.server.registry.give_up(&request.id).await.ok_or_else(|| {
+                    status(&Error::NotFound(format!("container {:?} not found", request.id)))
+                })?,
+                _ => self.container(&request.id)?,
+            };
         let server = Arc::clone(&self.server);
         detached(async move {
             let (pid, exit) = container::delete(&server, &container, &request.exec_id).await?;
