@@ -46,6 +46,20 @@ impl Path {
         Ok(Self::Cgroupfs(relative))
     }
 
+    /// Parses the cgroup that is to be the parent of a pod's, as Kubernetes names it: a path, or the name of a slice
+    /// of systemd, which stands for the path of all slices it is in.
+    ///
+    /// # Errors
+    /// As [`Path::parse`].
+    pub fn parent(cgroup_parent: &str) -> Result<Self> {
+        if !cgroup_parent.ends_with(".slice") || cgroup_parent.contains('/') {
+            return Self::parse(cgroup_parent);
+        }
+        let wrong = |reason| Error::Path { path: cgroup_parent.to_owned(), reason };
+        let unit = Unit::new(cgroup_parent, "pod", "any").map_err(wrong)?;
+        Ok(Self::Cgroupfs(unit.slice_directory()))
+    }
+
     /// The unit that systemd is to make of the cgroup. Where systemd does not run the host, nobody else makes
     /// units, and plain directories of their names are right.
     pub(crate) fn unit(&self, host: &Host) -> Option<&Unit> {
@@ -67,6 +81,15 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_parent_of_a_pod_may_be_a_slice_in_slices() {
+        let slice = Path::parent("kubepods-burstable-pod1.slice").unwrap();
+        let expected = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice";
+        assert_eq!(slice, Path::Cgroupfs(expected.into()));
+        assert_eq!(Path::parent("/kubepods/pod1").unwrap(), Path::Cgroupfs("kubepods/pod1".into()));
+        assert!(Path::parent("").is_err());
+    }
 
     #[test]
     fn paths_are_taken_from_the_root_of_the_hierarchy() {

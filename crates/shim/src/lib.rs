@@ -16,6 +16,7 @@ mod reconcile;
 mod record;
 mod rendezvous;
 mod runtime_options;
+mod sandbox;
 mod server;
 mod service;
 pub mod spec;

@@ -118,6 +118,12 @@ fn run_wasm(
 
 /// Holds namespaces until a signal ends it.
 fn pause(gate: &OwnedFd, ready: Ready) -> Result<Infallible, String> {
+    // As process 1 of a pod's shared pid namespace it inherits orphans. With SIGCHLD ignored the kernel reaps
+    // them, those that were dead before they were inherited included (wait(2), NOTES).
+    // SAFETY: ignoring a signal installs no handler.
+    if unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) } == libc::SIG_ERR {
+        return Err(format!("ignore SIGCHLD: {}", std::io::Error::last_os_error()));
+    }
     if !gate::ready_and_wait(gate.as_fd(), ready) {
         exit(NOT_RUN);
     }

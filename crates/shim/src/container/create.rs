@@ -1,4 +1,5 @@
-//! Create: from a bundle to a confined process that stands before its guest's first instruction.
+//! Create: from a bundle to a confined process that stands before its guest's first instruction, or, for the pause
+//! container of a pod, to the holder of the pod's namespaces.
 //!
 //! Blocks, so it runs on a blocking thread. Every step that leaves something behind is undone when a later
 //! one fails: descriptors and detached mounts by being dropped, the rest by [`Unfinished`].
@@ -13,14 +14,14 @@ use containerd_shim_protos::api::Mount;
 use jail::NamespaceKind;
 use protobuf::well_known_types::any::Any;
 
-use super::file_system::FileSystem;
-use super::launch::{Launch, cgroup_error};
-use super::{Container, Process};
+use super::launch::cgroup_error;
+use super::wasm::WasmContents;
+use super::{Container, Kind, Process, pause};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::record::Record;
 use crate::server::Server;
-use crate::spec::{self, Plan};
+use crate::spec::{ContainerType, Plan};
 use crate::{runtime_options, stdio};
 
 /// What Create was asked.
@@ -57,11 +58,16 @@ pub fn check_id(id: &str) -> Result<()> {
 /// # Errors
 /// In words for the user; nothing is left behind.
 pub fn create(server: &Server, creation: Creation) -> Result<Container> {
-    let plan = plan(server, &creation)?;
-    let file_system = FileSystem::new(server, &plan, &creation)?;
-    let module = file_system.module(server, &plan)?;
-    let contents = module.contents().map_err(|e| Error::Invalid(e.to_string()))?;
-    let preopens = spec::preopens(&plan, &file_system.top_level_directories()?);
+    let mut plan = plan(server, &creation)?;
+    // Unless the pod has a pause container, which is a container like any other.
+    if let Some(sandbox) = plan.kubernetes.sandbox_id.as_deref().and_then(|id| server.sandboxes.get(id).ok())
+    {
+        sandbox.join(&mut plan)?;
+    }
+    let wasm = match plan.kubernetes.container_type {
+        Some(ContainerType::Sandbox) => None,
+        _ => Some(WasmContents::open(server, &plan, &creation)?),
+    };
     let join = open_namespaces(&plan)?;
     let (guest_ends, kept) =
         stdio::open(&creation.stdio, plan.process.console_size, &creation.id, &server.namespace)?;
@@ -79,23 +85,20 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     };
     record.write(&creation.bundle).map_err(|e| Error::io("write the container's record", &e))?;
 
-    let launch = Launch {
-        confinement: confinement(&plan, &file_system, creation.stdio.terminal),
-        process: &plan.process,
-        preopens: &preopens,
-        export: module.export.as_deref(),
-        stack_size: plan.wasm_stack_size,
-        max_memory_pages: plan.max_memory_pages,
-        module: (contents, module.path.clone()),
-        guest_ends,
-        file_system: Some(&file_system),
-        join,
+    let terminal = creation.stdio.terminal;
+    let launch = match &wasm {
+        None => pause::launch(&plan, guest_ends, join),
+        Some(wasm) => wasm.launch(&plan, guest_ends, join, terminal)?,
     };
     let (forked, gate, memory_cap) = launch.run(server, &cgroup, Some(&plan.limits))?.take()?;
     // Nothing can fail from here on.
     std::mem::forget(unfinished);
-    let name = format!("container {:?}", creation.id);
+    let (kind, name) = match wasm {
+        None => (Kind::Sandbox, format!("sandbox {:?}", creation.id)),
+        Some(_) => (Kind::Wasm, format!("container {:?}", creation.id)),
+    };
     Ok(Container {
+        kind,
         init: Arc::new(Process::new(name, forked, gate, memory_cap, creation.stdio, kept)),
         id: creation.id,
         bundle: creation.bundle,
@@ -121,19 +124,6 @@ fn plan(server: &Server, creation: &Creation) -> Result<Plan> {
         }
     };
     Plan::from_bundle(&json, &creation.bundle, config).map_err(|e| Error::Invalid(e.to_string()))
-}
-
-fn confinement<'a>(plan: &'a Plan, file_system: &'a FileSystem, terminal: bool) -> jail::Confinement<'a> {
-    jail::Confinement {
-        fresh: plan.namespaces.fresh,
-        hostname: plan.hostname.as_deref(),
-        domainname: plan.domainname.as_deref(),
-        sysctl: plan.sysctl.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
-        root_readonly: plan.root.readonly,
-        mounts: file_system.attachments(),
-        terminal,
-        ..plan.process.confinement()
-    }
 }
 
 fn open_namespaces(plan: &Plan) -> Result<Vec<(NamespaceKind, OwnedFd)>> {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 
 use super::launch::Launch;
-use super::{Container, Process};
+use super::{Container, Kind, Process, wasm};
 use crate::error::{Error, Result};
 use crate::server::Server;
 use crate::spec::{self, Plan};
@@ -35,6 +35,12 @@ pub fn exec(
     process_json: &[u8],
     request: stdio::Request,
 ) -> Result<Arc<Process>> {
+    if container.kind == Kind::Sandbox {
+        return Err(Error::Invalid(format!(
+            "{} only holds the pod's namespaces: run the program in one of the pod's containers",
+            container.init.name
+        )));
+    }
     let process = spec::Process::from_json(process_json).map_err(|e| Error::Invalid(e.to_string()))?;
     let (root, join) = inside(container)?;
     let failed = |e: image::Error| Error::Invalid(e.to_string());
@@ -53,12 +59,14 @@ pub fn exec(
 
     let launch = Launch {
         confinement: jail::Confinement { terminal: request.terminal, ..plan.process.confinement() },
-        process: &plan.process,
-        preopens: &preopens,
-        export: module.export.as_deref(),
-        stack_size: container.stack_size,
-        max_memory_pages: *container.max_memory_pages.lock().unwrap_or_else(PoisonError::into_inner),
-        module: (contents, module.path.clone()),
+        guest: wasm::guest(
+            &plan.process,
+            &preopens,
+            module.export.as_deref(),
+            container.stack_size,
+            *container.max_memory_pages.lock().unwrap_or_else(PoisonError::into_inner),
+        ),
+        module: Some((contents, module.path.clone())),
         guest_ends,
         file_system: None,
         join,

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use cgroup::{Cgroup, Entry, Limits};
 use jail::{Confinement, NamespaceKind};
-use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap, Preopen, Wasm};
+use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap};
 
 use super::file_system::FileSystem;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::server::Server;
-use crate::spec::Process;
 use crate::stdio::GuestEnds;
 
 /// How long a module may take to be loaded. The largest known take seconds on a busy machine.
@@ -23,15 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// so that ends of file come when they should.
 pub struct Launch<'a> {
     pub confinement: Confinement<'a>,
-    pub process: &'a Process,
-    /// (name the guest sees, path in the container).
-    pub preopens: &'a [(String, String)],
-    /// The export to enter at instead of `_start`.
-    pub export: Option<&'a str>,
-    pub stack_size: u32,
-    pub max_memory_pages: Option<u32>,
-    /// The module's bytes, and where they are in the container, for error texts.
-    pub module: (File, PathBuf),
+    pub guest: Guest<'a>,
+    /// The module's bytes, and where they are in the container, for error texts. A namespace holder has none.
+    pub module: Option<(File, PathBuf)>,
     pub guest_ends: GuestEnds,
     /// What is attached in a new mount namespace; `None` in that of a container.
     pub file_system: Option<&'a FileSystem>,
@@ -42,7 +35,7 @@ pub struct Launch<'a> {
 pub struct Launched(Option<(Forked, Gate, Option<MemoryCap>)>);
 
 impl Launch<'_> {
-    /// Forks into `cgroup` and waits until the module is loaded. `limits` are those of the cgroup, given with its
+    /// Forks into `cgroup` and waits until it is ready to start. `limits` are those of the cgroup, given with its
     /// first process: systemd, if it has a say, is told of both meanwhile.
     ///
     /// # Errors
@@ -50,13 +43,14 @@ impl Launch<'_> {
     pub fn run(self, server: &Server, cgroup: &Cgroup, limits: Option<&Limits>) -> Result<Launched> {
         let (gate, far_end) = Gate::pair().map_err(|e| Error::io("make the line to the container", &e))?;
         let forked = self.fork(server, cgroup, far_end.as_fd())?;
-        let path = self.module.1.clone();
+        let path = self.module.as_ref().map(|(_, path)| path.clone());
         drop((self, far_end));
         let mut launched = Launched(Some((forked, gate, None)));
         let Some((forked, gate, memory_cap)) = &mut launched.0 else { return Ok(launched) };
         let adopted = limits.map_or(Ok(()), |limits| cgroup.adopt(forked.pid, limits));
         let memory_limit = limits.and_then(|limits| limits.memory.limit);
-        let ready = gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, &path, cgroup, memory_limit))?;
+        let ready =
+            gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, path.as_deref(), cgroup, memory_limit))?;
         // The process's own reason, if it has one, comes first.
         adopted.map_err(cgroup_error)?;
         for warning in ready.warnings {
@@ -67,21 +61,7 @@ impl Launch<'_> {
     }
 
     fn fork(&self, server: &Server, cgroup: &Cgroup, far_end: BorrowedFd<'_>) -> Result<Forked> {
-        let request = ForkRequest {
-            confinement: self.confinement.clone(),
-            guest: Guest::Wasm(Wasm {
-                args: strings(&self.process.args),
-                env: strings(&self.process.env),
-                preopens: self
-                    .preopens
-                    .iter()
-                    .map(|(guest, host)| Preopen { guest, host, read_only: false })
-                    .collect(),
-                entry: self.export.map_or(zygote::Entry::Start, zygote::Entry::Export),
-                stack_size: self.stack_size,
-                max_memory_pages: self.max_memory_pages,
-            }),
-        };
+        let request = ForkRequest { confinement: self.confinement.clone(), guest: self.guest.clone() };
         let entry = cgroup.entry().map_err(cgroup_error)?;
         let (cgroup_procs, cgroup_v2) = match &entry {
             Entry::Procs(files) => (files.iter().map(AsFd::as_fd).collect(), None),
@@ -90,7 +70,7 @@ impl Launch<'_> {
         let descriptors = ForkDescriptors {
             gate: far_end,
             stdio: self.guest_ends.borrow(),
-            module: Some(self.module.0.as_fd()),
+            module: self.module.as_ref().map(|(file, _)| file.as_fd()),
             root: self.file_system.map(FileSystem::root),
             mounts: self.file_system.map(FileSystem::mounts).unwrap_or_default(),
             join: self.join.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect(),
@@ -102,10 +82,6 @@ impl Launch<'_> {
             _ => Error::Internal(error.to_string()),
         })
     }
-}
-
-fn strings(list: &[String]) -> Vec<&str> {
-    list.iter().map(String::as_str).collect()
 }
 
 impl Launched {
@@ -141,12 +117,20 @@ pub fn cgroup_error(error: cgroup::Error) -> Error {
 }
 
 /// Why the process did not get ready. One that the kernel killed for its memory limit could not say so.
-fn not_ready(error: zygote::Error, path: &Path, cgroup: &Cgroup, memory_limit: Option<i64>) -> Error {
-    match (error, memory_limit) {
-        (zygote::Error::Container(why), _) => Error::Invalid(format!("{path:?}: {why}")),
-        (zygote::Error::NotReady(_), Some(limit)) if cgroup.oom_kills() > 0 => Error::Invalid(format!(
-            "{path:?}: loading the module takes more than the memory limit of {limit} bytes: raise the limit"
-        )),
-        (other, _) => Error::Internal(other.to_string()),
+fn not_ready(
+    error: zygote::Error,
+    module: Option<&Path>,
+    cgroup: &Cgroup,
+    memory_limit: Option<i64>,
+) -> Error {
+    match (error, module, memory_limit) {
+        (zygote::Error::Container(why), Some(path), _) => Error::Invalid(format!("{path:?}: {why}")),
+        (zygote::Error::Container(why), None, _) => Error::Invalid(why),
+        (zygote::Error::NotReady(_), Some(path), Some(limit)) if cgroup.oom_kills() > 0 => {
+            Error::Invalid(format!(
+                "{path:?}: loading the module takes more than the memory limit of {limit} bytes: raise the limit"
+            ))
+        }
+        (other, ..) => Error::Internal(other.to_string()),
     }
 }

@@ -5,9 +5,11 @@ mod exec;
 mod file_system;
 mod launch;
 mod lifecycle;
+mod pause;
 mod phase;
 mod process;
 mod registry;
+mod wasm;
 mod watch;
 
 use std::collections::HashMap;
@@ -18,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cgroup::{Cgroup, Limits, Memory, Version};
 
-pub use create::Creation;
+pub use create::{Creation, check_id};
 pub use lifecycle::{blocking, create, delete, exec, pause, remove, resume, start};
 pub use phase::Phase;
 pub use process::Process;
@@ -31,9 +33,20 @@ use crate::spec;
 
 const SIGKILL: u32 = 9;
 
+/// What a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The holder of a pod's namespaces.
+    Sandbox,
+    /// A wasm guest.
+    Wasm,
+}
+
 /// One container, alive or ended but not yet deleted.
 #[derive(Debug)]
 pub struct Container {
+    /// What it is.
+    pub kind: Kind,
     /// Its id within the containerd namespace.
     pub id: String,
     /// Its bundle.

@@ -76,6 +76,14 @@ impl Registry {
         Ok(Claim { registry: self, id: id.to_owned(), settled: false })
     }
 
+    /// Uses up the reservation of an id that is not for a container: a sandbox's.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] for a container's id; [`Error::NotFound`] when it was deleted before.
+    pub fn redeem(&self, id: &str) -> Result<()> {
+        self.claim(id).map(drop)
+    }
+
     /// Finds a container.
     ///
     /// # Errors

@@ -51,6 +51,8 @@ async fn answer(server: &Arc<Server>, request: Request) -> Answer {
             server.registry.reserve(&id);
             Answer::Ok
         }
+        // A sandbox has no process of its own to tell of.
+        Request::Drop(id) if server.remove_sandbox(&id) => Answer::Gone,
         Request::Drop(id) => {
             let Some(container) = server.registry.give_up(&id).await else { return Answer::Gone };
             let _busy = container.busy.lock().await;

@@ -14,7 +14,7 @@ pub async fn end_when_idle(server: Arc<Server>, mut ttrpc: ttrpc::asynchronous::
     loop {
         wait_until_idle(&server).await;
         tokio::time::sleep(Duration::from_secs(server.config.linger)).await;
-        if !server.registry.is_idle() {
+        if !server.is_idle() {
             continue;
         }
         // Whoever holds the lock is a `start` that may be about to reserve: after it, ask again.
@@ -26,7 +26,7 @@ pub async fn end_when_idle(server: Arc<Server>, mut ttrpc: ttrpc::asynchronous::
                 continue;
             }
         };
-        if !server.registry.is_idle() {
+        if !server.is_idle() {
             continue;
         }
         // From here on no `start` finds this server: the next one starts another.
@@ -40,7 +40,7 @@ pub async fn end_when_idle(server: Arc<Server>, mut ttrpc: ttrpc::asynchronous::
 }
 
 async fn wait_until_idle(server: &Server) {
-    while !server.registry.is_idle() {
+    while !server.is_idle() {
         // A reservation that is never used ends by the clock, everything else tells.
         let patience =
             server.registry.reserved_for().unwrap_or(Duration::MAX).saturating_add(Duration::from_secs(1));

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::container::Registry;
 use crate::events::Publisher;
 use crate::rendezvous::Rendezvous;
+use crate::sandbox::Sandboxes;
 use crate::service;
 
 use self::warm_zygote::{MainThread, WarmZygote};
@@ -41,8 +42,25 @@ pub struct Server {
     pub publisher: Publisher,
     /// All containers.
     pub registry: Registry,
+    /// All pods made through the Sandbox API.
+    pub sandboxes: Sandboxes,
     /// The device nodes every container's `/dev` is a clone of, made for the first one.
     pub device_nodes: OnceLock<jail::DeviceNodes>,
+}
+
+impl Server {
+    /// Whether there is nothing to serve and nothing is expected.
+    pub fn is_idle(&self) -> bool {
+        self.registry.is_idle() && self.sandboxes.is_empty()
+    }
+
+    /// Forgets a sandbox, ending it if it has not. False if there is none.
+    pub fn remove_sandbox(&self, id: &str) -> bool {
+        let Some(sandbox) = self.sandboxes.remove(id) else { return false };
+        sandbox.stop();
+        self.registry.shrunk.notify_one();
+        true
+    }
 }
 
 /// Runs the server until nothing is left for it to do. The caller's thread must be the process's only one.
@@ -118,6 +136,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         zygote,
         publisher: Publisher::start(flags.ttrpc_address.clone(), &flags.namespace),
         registry: Registry::default(),
+        sandboxes: Sandboxes::default(),
         device_nodes: OnceLock::new(),
     });
     let task = tokio::net::UnixListener::from_std(task).map_err(failed("listen for containerd"))?;

@@ -3,7 +3,6 @@
 //! The library drops a handler when its client's deadline passes or its connection closes. Half a Create must
 //! not be left, so whatever changes state runs in a task of its own and the handler only waits for it.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,10 +17,10 @@ use containerd_shim_protos::shim_async::Task;
 use protobuf::MessageField;
 use ttrpc::asynchronous::TtrpcContext;
 
-use super::metrics;
 use super::status::status;
+use super::{detached, metrics};
 use crate::container::{self, Container, Creation, Phase, Process};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::server::Server;
 use crate::{spec, stdio};
 
@@ -204,10 +203,14 @@ impl Task for TaskService {
     }
 
     async fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
-        let container = self.container(&request.id)?;
+        // containerd asks for sandboxes here too when it restarts, and gives up those that are not known.
+        let task_pid = match self.server.sandboxes.get(&request.id) {
+            Ok(sandbox) => sandbox.status().pid,
+            Err(_) => self.container(&request.id)?.init.pid as u32,
+        };
         Ok(ConnectResponse {
             shim_pid: std::process::id(),
-            task_pid: container.init.pid as u32,
+            task_pid,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..ConnectResponse::default()
         })
@@ -231,14 +234,6 @@ impl Task for TaskService {
         }
         Ok(Empty::default())
     }
-}
-
-/// Runs `work` to its end even if nobody waits for it any more, and whatever happens in it.
-async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> ttrpc::Result<T> {
-    let done = tokio::spawn(work).await;
-    done.unwrap_or_else(|e| Err(Error::Internal(format!("a bug in the shim: {e}")))).map_err(|e| status(&e))
 }
 
 fn no_checkpoints() -> ttrpc::Error {

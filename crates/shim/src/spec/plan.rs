@@ -104,6 +104,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The part of a confinement that does not depend on what runs in it.
+    pub fn confinement(&self) -> jail::Confinement<'_> {
+        jail::Confinement {
+            fresh: self.namespaces.fresh,
+            hostname: self.hostname.as_deref(),
+            domainname: self.domainname.as_deref(),
+            sysctl: self.sysctl.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            ..self.process.confinement()
+        }
+    }
+}
+
 /// Refuses what is not about a Linux container or runs outside it.
 fn refuse(spec: &oci::Spec) -> Result<()> {
     let version = spec.version();

@@ -1,0 +1,83 @@
+//! The wasm half of Create: the file system, the module in it, and what the guest gets.
+
+use std::os::fd::OwnedFd;
+
+use image::Module;
+use jail::{Confinement, NamespaceKind};
+use zygote::{Entry, Guest, Preopen, Wasm};
+
+use super::create::Creation;
+use super::file_system::FileSystem;
+use super::launch::Launch;
+use crate::error::{Error, Result};
+use crate::server::Server;
+use crate::spec::{self, Plan, Process};
+use crate::stdio::GuestEnds;
+
+/// What a wasm container is made of, mounted and found but not yet running.
+#[derive(Debug)]
+pub struct WasmContents {
+    file_system: FileSystem,
+    module: Module,
+    preopens: Vec<(String, String)>,
+}
+
+impl WasmContents {
+    /// Mounts the file system and finds the module in it.
+    ///
+    /// # Errors
+    /// In words for the user.
+    pub fn open(server: &Server, plan: &Plan, creation: &Creation) -> Result<WasmContents> {
+        let file_system = FileSystem::new(server, plan, creation)?;
+        let module = file_system.module(server, plan)?;
+        let preopens = spec::preopens(plan, &file_system.top_level_directories()?);
+        Ok(WasmContents { file_system, module, preopens })
+    }
+
+    /// The process that runs it.
+    ///
+    /// # Errors
+    /// When the module's bytes cannot be had any more.
+    pub fn launch<'a>(
+        &'a self,
+        plan: &'a Plan,
+        guest_ends: GuestEnds,
+        join: Vec<(NamespaceKind, OwnedFd)>,
+        terminal: bool,
+    ) -> Result<Launch<'a>> {
+        let contents = self.module.contents().map_err(|e| Error::Invalid(e.to_string()))?;
+        let export = self.module.export.as_deref();
+        Ok(Launch {
+            confinement: Confinement {
+                root_readonly: plan.root.readonly,
+                mounts: self.file_system.attachments(),
+                terminal,
+                ..plan.confinement()
+            },
+            guest: guest(&plan.process, &self.preopens, export, plan.wasm_stack_size, plan.max_memory_pages),
+            module: Some((contents, self.module.path.clone())),
+            guest_ends,
+            file_system: Some(&self.file_system),
+            join,
+        })
+    }
+}
+
+/// One run of a module. `preopens` are (name the guest sees, path in the container); `export` is where to enter
+/// instead of `_start`; the stack is in bytes, the cap on linear memory in pages of 64 KiB.
+pub fn guest<'a>(
+    process: &'a Process,
+    preopens: &'a [(String, String)],
+    export: Option<&'a str>,
+    stack_size: u32,
+    max_memory_pages: Option<u32>,
+) -> Guest<'a> {
+    Guest::Wasm(Wasm {
+        args: process.args.iter().map(String::as_str).collect(),
+        env: process.env.iter().map(String::as_str).collect(),
+        preopens: preopens.iter().map(|(guest, host)| Preopen { guest, host, read_only: false }).collect(),
+        entry: export.map_or(Entry::Start, Entry::Export),
+        stack_size,
+        max_memory_pages,
+    })
+}
