@@ -5,7 +5,7 @@ TEST ?=
 N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cgroup2 build lint bench clean packages
+.PHONY: help run test test-cgroup2 build build-aotc lint bench clean packages
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ test-cgroup2: packages ## On emulated hosts with cgroup v2 alone, without and wi
 
 build: packages ## Build the release binary and say where it is
 	@deploy/build.sh
+
+build-aotc: packages ## Build wamr-aotc, the AOT compiler, with LLVM 19, and say where it is
+	@deploy/aotc-packages.sh
+	@deploy/build-aotc.sh
 
 lint: packages ## rustfmt, clippy with all warnings as errors, licences and duplicates of dependencies
 	@.ci/lint

@@ -8,6 +8,7 @@
 
 use std::env;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,6 +69,10 @@ fn main() {
     copy_tree(&source_of_wamr(), &source);
 
     patch(&source);
+    let identity = identity(&source);
+    println!("cargo::metadata=source={}", source.display());
+    println!("cargo::metadata=identity={identity}");
+    println!("cargo::rustc-env=WAMR_IDENTITY={identity}");
 
     build(&here, &source, &simde(&out));
     bind(&here, &source, &out.join("bindings.rs"));
@@ -144,6 +149,45 @@ fn patch(source: &Path) {
             println!("cargo::warning=WAMR_SOURCE_DIR: check {file}, a patch does not apply ({why})");
         } else {
             panic!("a patch of {file} no longer applies; remove it if WAMR has fixed that {why}");
+        }
+    }
+}
+
+/// Version, AOT format, and a digest of the patched source and the settings. Compiled code knows the layout of this very
+/// runtime's structures, which a version number does not pin down.
+fn identity(source: &Path) -> String {
+    let number = |file: &str, name: &str| {
+        let path = source.join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("read {}: {e}", path.display()));
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("#define {name} ")));
+        line.map(|value| value.trim().to_owned()).unwrap_or_else(|| panic!("{file} has no {name}"))
+    };
+    let version =
+        ["MAJOR", "MINOR", "PATCH"].map(|part| number("core/version.h", &format!("WAMR_VERSION_{part}")));
+    let mut files = Vec::new();
+    list_files(&source.join("core"), &mut files);
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    SETTINGS.hash(&mut hasher);
+    for file in files {
+        file.strip_prefix(source).expect("listed below it").hash(&mut hasher);
+        fs::read(&file).unwrap_or_else(|e| panic!("read {}: {e}", file.display())).hash(&mut hasher);
+    }
+    format!(
+        "{} format {} build {:016x}",
+        version.join("."),
+        number("core/config.h", "AOT_CURRENT_VERSION"),
+        hasher.finish()
+    )
+}
+
+fn list_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap_or_else(|e| panic!("read {}: {e}", directory.display())) {
+        let path = entry.expect("read directory entry").path();
+        if path.is_dir() {
+            list_files(&path, files);
+        } else {
+            files.push(path);
         }
     }
 }

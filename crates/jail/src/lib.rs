@@ -26,6 +26,8 @@ mod minimal_root;
 mod namespaces;
 mod path_in_root;
 mod rlimits;
+mod seclude;
+mod special_filters;
 mod syscall_filter;
 mod sysctl;
 
@@ -41,4 +43,5 @@ pub use minimal_root::MinimalRoot;
 pub use mount_options::{MountOptions, Propagation, parse_options};
 pub use namespaces::clone_flags;
 pub use rootfs::{RootfsMount, rootfs};
+pub use seclude::seclude;
 pub use syscall_filter::Filter;

@@ -109,7 +109,7 @@ const IOCTLS: [libc::Ioctl; 4] = [libc::TCGETS, libc::FIONREAD, libc::FIONBIO, l
 const FCNTLS: [i32; 6] =
     [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
 /// What glibc's pthread_create asks for: a thread, and nothing that is new but its stack.
-const THREAD: i32 = libc::CLONE_VM
+pub(crate) const THREAD: i32 = libc::CLONE_VM
     | libc::CLONE_FS
     | libc::CLONE_FILES
     | libc::CLONE_SIGHAND
@@ -199,11 +199,11 @@ fn narrowed(program: &mut Program, own_process: Label) -> [(libc::c_long, Label)
     ]
 }
 
-fn numbers<const N: usize>(values: [i32; N]) -> [u32; N] {
+pub(crate) fn numbers<const N: usize>(values: [i32; N]) -> [u32; N] {
     values.map(|value| value as u32)
 }
 
-/// The compiled filter. Made once in the zygote, installed in each child.
+/// A compiled filter: that of guests is made once in the zygote and installed in each child.
 #[derive(Debug, Clone)]
 pub struct Filter {
     program: Vec<libc::sock_filter>,
@@ -217,10 +217,19 @@ impl Filter {
     /// # Errors
     /// [`Error::Filter`]; only if the list itself is wrong.
     pub fn compile() -> Result<Self, Error> {
+        Self::of(ALLOWED, narrowed)
+    }
+
+    /// A filter that allows some calls whatever their arguments and others for some uses. What `narrowed` is given
+    /// besides the program allows a call whose first argument is the own process id.
+    pub(crate) fn of<const N: usize>(
+        allowed: &[libc::c_long],
+        narrowed: impl FnOnce(&mut Program, Label) -> [(libc::c_long, Label); N],
+    ) -> Result<Self, Error> {
         let mut program = Program::new();
         // Signals go to the own threads only, also where a pod shares its process ids.
         let own_process = program.one_of(0, &[0], program.allow);
-        let mut calls: Vec<_> = ALLOWED.iter().map(|call| (*call, program.allow)).collect();
+        let mut calls: Vec<_> = allowed.iter().map(|call| (*call, program.allow)).collect();
         calls.extend(narrowed(&mut program, own_process));
         let program = program.finish(&calls)?;
         // Behind the instruction that loads the argument; labels count from the end.

@@ -10,3 +10,7 @@ mod bindings {
 }
 
 pub use bindings::*;
+
+/// Names this very build of WAMR: version, AOT format, and a digest of source and settings. AOT files are for one of
+/// these.
+pub const IDENTITY: &str = env!("WAMR_IDENTITY");

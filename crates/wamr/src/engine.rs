@@ -51,6 +51,10 @@ impl Engine {
     }
 }
 
+/// Names the very build of WAMR that AOT files have to be made for: version, AOT format, and a digest of its source and
+/// settings.
+pub const AOT_IDENTITY: &str = wamr_sys::IDENTITY;
+
 /// The address that the C library registered with the kernel is that of its cached thread id. The kernel
 /// forgets it in a child of a plain `clone3`, so it is read before.
 fn remember_thread_id_address() {

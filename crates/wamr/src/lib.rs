@@ -29,7 +29,7 @@ mod source;
 mod trap;
 mod wasi;
 
-pub use engine::Engine;
+pub use engine::{AOT_IDENTITY, Engine};
 pub use error::Error;
 pub use instance::{Instance, InstanceOptions, MemoryCap};
 pub use module::{MemoryLimits, Module};

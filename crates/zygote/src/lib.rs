@@ -61,3 +61,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub fn engine_version() -> String {
     wamr::Engine::version()
 }
+
+/// Names the very build of WAMR that compiled code has to be made for.
+pub const AOT_IDENTITY: &str = wamr::AOT_IDENTITY;

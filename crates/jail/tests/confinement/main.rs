@@ -8,6 +8,7 @@
 
 mod descriptors;
 mod harness;
+mod helpers;
 mod host;
 mod mounts;
 mod namespaces;
@@ -23,6 +24,7 @@ fn main() {
         powers::TESTS,
         descriptors::TESTS,
         system_calls::TESTS,
+        helpers::TESTS,
         host::TESTS,
     ]
     .concat();
