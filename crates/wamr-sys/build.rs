@@ -45,12 +45,20 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// Defects of the pinned WAMR that no setting avoids, as (file, what it says, what it shall say, why).
-const PATCHES: &[(&str, &str, &str, &str)] = &[(
-    "core/iwasm/interpreter/wasm_loader.c",
-    "if (is_expr_binary_op(ctx->stack[j].expr->init_expr_type)) {",
-    "if (ctx->stack[j].expr) {",
-    "a malformed constant expression, such as `i32.const 0` and an unknown opcode, crashes the loader",
-)];
+const PATCHES: &[(&str, &str, &str, &str)] = &[
+    (
+        "core/iwasm/interpreter/wasm_loader.c",
+        "if (is_expr_binary_op(ctx->stack[j].expr->init_expr_type)) {",
+        "if (ctx->stack[j].expr) {",
+        "a malformed constant expression, such as `i32.const 0` and an unknown opcode, crashes the loader",
+    ),
+    (
+        "core/iwasm/libraries/libc-wasi/sandboxed-system-primitives/src/posix.c",
+        "if (in[i].u.type == __WASI_EVENTTYPE_FD_READ) {",
+        "if (in[i].u.type == __WASI_EVENTTYPE_FD_READ && pfds[i].revents) {",
+        "poll_oneoff makes one more system call for every descriptor of which there is nothing to tell",
+    ),
+];
 
 fn main() {
     for path in ["build.rs", "wrapper.h", "glue", "cmake"] {

@@ -3,6 +3,8 @@
 //! The server fills this in from the validated OCI spec; it crosses to the zygote as bytes and is decoded
 //! there without copying. Descriptors travel beside it, in [`Descriptors`].
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +39,37 @@ pub struct Confinement<'a> {
     pub selinux: Option<&'a str>,
     /// Controlling terminal: make descriptor 0 one in a new session.
     pub terminal: bool,
+    /// Sockets to bind in the process's network namespace before it gives up its privileges.
+    pub listen: Vec<Listen>,
+}
+
+/// A socket for the guest to serve on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Address and port; port 0 takes any that is free.
+    pub address: SocketAddr,
+}
+
+/// The protocols a guest can serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// Connections, which wait to be accepted.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// As users write it: `tcp://0.0.0.0:80`.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        write!(f, "{scheme}://{}", self.address)
+    }
 }
 
 /// Namespaces that are made for this process alone.

@@ -1,18 +1,25 @@
 //! The child's way into its container, from the fork to the last step before the filter.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::confinement::{Confinement, Descriptors};
-use crate::{Error, attach, credentials, error::Step, labels, namespaces, rlimits, sysctl};
+use crate::{Error, attach, credentials, error::Step, labels, listen, namespaces, rlimits, sysctl};
+
+/// What a confined process has to show for it.
+#[derive(Debug)]
+pub struct Entered {
+    /// What the kernel would not grant and is no wall, in words.
+    pub warnings: Vec<String>,
+    /// One socket per [`Confinement::listen`].
+    pub listeners: Vec<OwnedFd>,
+}
 
 /// Confines the calling process, a child the zygote forked with [`clone_flags`](crate::clone_flags). It must
 /// have one thread. `proc_dir` is [`MinimalRoot::proc_dir`](crate::MinimalRoot::proc_dir); every descriptor
-/// but 0 to 2 and those in `keep` is closed. Installing the [`Filter`](crate::Filter) remains.
-///
-/// Returns what the kernel would not grant and is no wall, in words.
+/// but 0 to 2, those in `keep` and the listeners is closed. Installing the [`Filter`](crate::Filter) remains.
 ///
 /// # Errors
 /// The first step that failed. The process is then half confined: it must end.
@@ -21,7 +28,7 @@ pub fn enter(
     mut descriptors: Descriptors,
     proc_dir: BorrowedFd<'_>,
     keep: &[RawFd],
-) -> Result<Vec<String>, Error> {
+) -> Result<Entered, Error> {
     let mut warnings = Vec::new();
     // What is made in the container's root gets the mode it is made with.
     rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -39,6 +46,9 @@ pub fn enter(
     }
     namespaces::set_names(confinement)?;
     sysctl::set_all(confinement, &descriptors, proc_dir)?;
+
+    // As root: ports below 1024 are for whoever may give them away, and that is the spec.
+    let listeners = listen::bind_all(&confinement.listen)?;
 
     let root = descriptors.root.take();
     attach::file_system(confinement, root.as_ref(), &descriptors)?;
@@ -64,8 +74,9 @@ pub fn enter(
     .step(|| format!("change to the working directory {:?}", confinement.cwd))?;
 
     drop((root, descriptors));
-    close_all_but(keep).step(|| "close inherited descriptors".into())?;
-    Ok(warnings)
+    let keep: Vec<RawFd> = keep.iter().copied().chain(listeners.iter().map(AsRawFd::as_raw_fd)).collect();
+    close_all_but(&keep).step(|| "close inherited descriptors".into())?;
+    Ok(Entered { warnings, listeners })
 }
 
 /// Closes every descriptor above 2 that is not in `keep`, gap by gap.

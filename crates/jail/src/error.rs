@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::Listen;
+
 /// Why a process could not be confined.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -78,6 +80,14 @@ pub enum Error {
         label: String,
         /// What is wrong and what to do.
         reason: String,
+    },
+    /// An address for the guest to serve on cannot be had.
+    #[error("listen on {on}: {reason}")]
+    Listen {
+        /// The address.
+        on: Listen,
+        /// What is wrong.
+        reason: &'static str,
     },
     /// The server sent data and descriptors that do not belong together.
     #[error("confinement and descriptors do not fit: {0}")]

@@ -32,7 +32,7 @@ pub struct Config {
     /// uses of it takes memory. Default 256 KiB.
     pub wasm_stack_size: u32,
     /// `pod_settings`: the keys that annotations `wamr.containerd.io/<key>` may set for a pod.
-    /// Default `["wasm_stack_size"]`.
+    /// Default: all of [`PodSetting::ALL`].
     pub pod_settings: Vec<PodSetting>,
 }
 
@@ -69,16 +69,19 @@ pub enum Sharing {
 pub enum PodSetting {
     /// [`Config::wasm_stack_size`].
     WasmStackSize,
+    /// Where the guest serves; by annotation only.
+    Listen,
 }
 
 impl PodSetting {
     /// All of them.
-    pub const ALL: [PodSetting; 1] = [PodSetting::WasmStackSize];
+    pub const ALL: [PodSetting; 2] = [PodSetting::WasmStackSize, PodSetting::Listen];
 
     /// The key, in the configuration and after the prefix of an annotation.
     pub fn name(&self) -> &'static str {
         match self {
             PodSetting::WasmStackSize => "wasm_stack_size",
+            PodSetting::Listen => "listen",
         }
     }
 }

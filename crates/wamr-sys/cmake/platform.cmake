@@ -15,3 +15,8 @@ set_source_files_properties (${SHARED_DIR}/platform/${WAMR_BUILD_PLATFORM}/platf
 set_source_files_properties (${SHARED_DIR}/platform/common/posix/posix_file.c
     PROPERTIES COMPILE_DEFINITIONS
     "openat=glue_openat;linkat=glue_linkat;fstatat=glue_fstatat;utimensat=glue_utimensat")
+
+# glue/descriptors.c is this file and more.
+set_source_files_properties (
+    ${WAMR_ROOT_DIR}/core/iwasm/libraries/libc-wasi/sandboxed-system-primitives/src/posix.c
+    PROPERTIES HEADER_FILE_ONLY ON)

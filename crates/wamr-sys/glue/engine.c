@@ -45,5 +45,5 @@ glue_engine_init(int wakeup_signal, uint32_t max_threads)
     if (!wasm_runtime_full_init(&args))
         return false;
     release_touched_stack();
-    return glue_wasi_register();
+    return glue_wasi_register() && glue_sockets_register();
 }

@@ -80,6 +80,10 @@ bool
 glue_wasi_preopen(wasm_module_inst_t instance, uint32_t guest_fd, const char *guest_name, int host_fd,
                   bool read_only);
 
+/* Makes the socket `host_fd` the guest's descriptor `guest_fd`. Takes `host_fd` on success. */
+bool
+glue_wasi_socket(wasm_module_inst_t instance, uint32_t guest_fd, int host_fd);
+
 /* The code given to `proc_exit`. */
 uint32_t
 glue_wasi_exit_code(wasm_module_inst_t instance);
@@ -87,5 +91,22 @@ glue_wasi_exit_code(wasm_module_inst_t instance);
 /* Replaces some of WAMR's WASI functions. Called once by glue_engine_init. */
 bool
 glue_wasi_register(void);
+
+/* sockets.c */
+
+/* What a guest wants with an address: talk to it, or be there. */
+typedef enum glue_socket_use { GLUE_SOCKET_CONNECT, GLUE_SOCKET_BIND } glue_socket_use;
+
+/* Whether the guest may. The address has 4 bytes or 16, in network order. Called by any thread of the guest. */
+typedef bool
+glue_socket_allowed(glue_socket_use use, const uint8_t *address, uint32_t length, uint16_t port);
+
+/* For all guests of this process. Without a policy nothing is allowed but what the guest was given. */
+void
+glue_sockets_set_policy(glue_socket_allowed *allowed);
+
+/* Replaces WAMR's socket functions. Called once by glue_engine_init. */
+bool
+glue_sockets_register(void);
 
 #endif

@@ -60,6 +60,14 @@ glue_wasi_preopen(wasm_module_inst_t instance, uint32_t guest_fd, const char *gu
            == 0;
 }
 
+bool
+glue_wasi_socket(wasm_module_inst_t instance, uint32_t guest_fd, int host_fd)
+{
+    WASIContext *context = wasm_runtime_get_wasi_ctx(instance);
+
+    return context && fd_table_insert_existing(context->curfds, guest_fd, host_fd, false);
+}
+
 uint32_t
 glue_wasi_exit_code(wasm_module_inst_t instance)
 {

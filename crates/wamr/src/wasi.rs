@@ -1,5 +1,6 @@
 //! What a guest sees of the world: WASI preview 1.
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -12,8 +13,8 @@ use crate::{Error, Instance, Result};
 /// The guest's first preopened directory.
 const FIRST_PREOPEN: u32 = 3;
 
-/// A guest's arguments, environment, directories and stdio. Sockets cannot be opened or connected.
-#[derive(Debug, Clone)]
+/// A guest's arguments, environment, directories, stdio and listening sockets.
+#[derive(Debug)]
 pub struct Wasi<'a> {
     /// Arguments; the first is the program's name.
     pub args: &'a [&'a str],
@@ -23,6 +24,9 @@ pub struct Wasi<'a> {
     pub preopens: Vec<Preopen<'a>>,
     /// Descriptors of this process for the guest's 0, 1 and 2. They are duplicated and stay the caller's.
     pub stdio: [RawFd; 3],
+    /// Sockets for the guest's descriptors after its directories. It is told of them by `LISTEN_FDS`, their number, and
+    /// `LISTEN_FDS_FIRST_FD`, the first one, which take the place of variables of these names in `env`.
+    pub listeners: Vec<OwnedFd>,
 }
 
 /// A directory that a guest may use, and everything below it. Neither `..` nor symbolic links lead out.
@@ -46,7 +50,9 @@ impl Instance<'_> {
     /// has no WASI at all, until another call succeeds.
     pub fn set_wasi(&mut self, wasi: Wasi<'_>) -> Result<()> {
         let args = c_strings("argument", wasi.args)?;
-        let env = c_strings("environment variable", wasi.env)?;
+        let first_listener = FIRST_PREOPEN + wasi.preopens.len() as u32;
+        let env = environment(wasi.env, first_listener, wasi.listeners.len());
+        let env = c_strings("environment variable", &env)?;
         let stdio =
             [duplicate(wasi.stdio[0], 0)?, duplicate(wasi.stdio[1], 1)?, duplicate(wasi.stdio[2], 2)?];
         let (mut args, mut env) = (pointers(&args), pointers(&env));
@@ -73,6 +79,18 @@ impl Instance<'_> {
         for (guest_fd, preopen) in (FIRST_PREOPEN..).zip(&wasi.preopens) {
             self.preopen(guest_fd, preopen)?;
         }
+        for (guest_fd, listener) in (first_listener..).zip(wasi.listeners) {
+            self.give_socket(guest_fd, listener)?;
+        }
+        Ok(())
+    }
+
+    fn give_socket(&mut self, guest_fd: u32, socket: OwnedFd) -> Result<()> {
+        // SAFETY: the instance exists and runs no guest code now; it takes the descriptor on success.
+        if !unsafe { sys::glue_wasi_socket(self.raw, guest_fd, socket.as_raw_fd()) } {
+            return Err(Error::Wasi(format!("no memory for descriptor {guest_fd}, a listening socket")));
+        }
+        let _ = socket.into_raw_fd();
         Ok(())
     }
 
@@ -111,12 +129,29 @@ fn duplicate(fd: RawFd, guest_fd: usize) -> Result<OwnedFd> {
     }
 }
 
+/// The environment with what the guest has to know of its listeners, in the form of systemd's socket activation.
+/// `LISTEN_PID` goes: a guest does not know its process id.
+fn environment<'a>(given: &[&'a str], first_listener: u32, listeners: usize) -> Vec<Cow<'a, str>> {
+    let given = given.iter().map(|variable| Cow::Borrowed(*variable));
+    if listeners == 0 {
+        return given.collect();
+    }
+    let ours = ["LISTEN_FDS=", "LISTEN_FDS_FIRST_FD=", "LISTEN_PID=", "LISTEN_FDNAMES="];
+    given
+        .filter(|variable| !ours.iter().any(|name| variable.starts_with(name)))
+        .chain([
+            Cow::Owned(format!("LISTEN_FDS={listeners}")),
+            Cow::Owned(format!("LISTEN_FDS_FIRST_FD={first_listener}")),
+        ])
+        .collect()
+}
+
 fn c_string(what: &'static str, text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::Nul { what, text: text.to_owned() })
 }
 
-fn c_strings(what: &'static str, texts: &[&str]) -> Result<Vec<CString>> {
-    texts.iter().map(|text| c_string(what, text)).collect()
+fn c_strings(what: &'static str, texts: &[impl AsRef<str>]) -> Result<Vec<CString>> {
+    texts.iter().map(|text| c_string(what, text.as_ref())).collect()
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

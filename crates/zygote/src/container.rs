@@ -26,11 +26,11 @@ pub(crate) fn run(warm: &Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
             let proc_dir = warm.zygote_root.proc_dir();
             jail::enter(&request.confinement, descriptors, proc_dir, &keep).map_err(|e| e.to_string())
         })
-        .and_then(|warnings| {
+        .and_then(|entered| {
             warm.filter.install().map_err(|e| e.to_string())?;
             match &request.guest {
-                Guest::Wasm(wasm) => run_wasm(warm, wasm, module, &gate, warnings),
-                Guest::Pause => pause(&gate, Ready { warnings, memory_cap: None }),
+                Guest::Wasm(wasm) => run_wasm(warm, wasm, module, &gate, entered),
+                Guest::Pause => pause(&gate, Ready { warnings: entered.warnings, memory_cap: None }),
             }
         });
     let Err(why) = outcome;
@@ -68,7 +68,7 @@ fn run_wasm(
     wasm: &Wasm<'_>,
     module: Option<OwnedFd>,
     gate: &OwnedFd,
-    warnings: Vec<String>,
+    entered: jail::Entered,
 ) -> Result<Infallible, String> {
     let file = module.ok_or("no module came with the request")?;
     let source = wamr::ModuleSource::from_file(file).map_err(|e| e.to_string())?;
@@ -91,10 +91,11 @@ fn run_wasm(
                 .map(|p| wamr::Preopen { guest: p.guest, host: p.host, read_only: p.read_only })
                 .collect(),
             stdio: [0, 1, 2],
+            listeners: entered.listeners,
         })
         .map_err(|e| e.to_string())?;
 
-    let ready = Ready { warnings, memory_cap: instance.memory_cap().map(Into::into) };
+    let ready = Ready { warnings: entered.warnings, memory_cap: instance.memory_cap().map(Into::into) };
     if !gate::ready_and_wait(gate.as_fd(), ready) {
         exit(NOT_RUN);
     }

@@ -16,10 +16,10 @@ use containerd_client::services::v1::{
 use containerd_client::tonic::Status;
 use containerd_client::types::Metric;
 use prost_types::Any;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stdio::{make_fifo, open_for_writing};
-use crate::{Client, Image, Namespace, Process, RUNTIME, Reader, Spec};
+use crate::{Client, Image, Namespace, Network, Process, RUNTIME, Reader, Spec};
 
 const SNAPSHOTTER: &str = "overlayfs";
 
@@ -111,6 +111,28 @@ impl<'n> Container<'n> {
     /// Limits its memory, in bytes.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.spec.set("/linux/resources", "memory", json!({ "limit": bytes }));
+        self
+    }
+
+    /// Puts it into a network namespace that is there already.
+    pub fn network(mut self, network: &Network) -> Self {
+        let namespaces = self.spec.0.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut);
+        let of_network = |namespace: &&mut Value| namespace["type"] == "network";
+        let namespace = namespaces.expect("the spec has namespaces").iter_mut().find(of_network);
+        namespace.expect("the spec has a network namespace")["path"] = json!(network.file());
+        self
+    }
+
+    /// Leaves it in the host's network namespace.
+    pub fn host_network(mut self) -> Self {
+        let namespaces = self.spec.0.pointer_mut("/linux/namespaces").and_then(Value::as_array_mut);
+        namespaces.expect("the spec has namespaces").retain(|namespace| namespace["type"] != "network");
+        self
+    }
+
+    /// Runs it as this user and group.
+    pub fn user(mut self, uid: u32, gid: u32) -> Self {
+        self.spec.set("/process", "user", json!({ "uid": uid, "gid": gid }));
         self
     }
 

@@ -185,11 +185,9 @@ impl<'a> Case<'a> {
             }
             before();
             let entered = jail::enter(&confinement, descriptors, root.proc_dir(), &[theirs.as_raw_fd()])
-                .and_then(
-                    |warnings| if filter { compiled.install().map(|()| warnings) } else { Ok(warnings) },
-                );
-            match entered {
-                Ok(warnings) => send(&theirs, &format!("entered {}", warnings.join("\n"))),
+                .and_then(|entered| if filter { compiled.install().map(|()| entered) } else { Ok(entered) });
+            match &entered {
+                Ok(entered) => send(&theirs, &format!("entered {}", entered.warnings.join("\n"))),
                 Err(e) => die(&theirs, &e.to_string()),
             }
             let said = catch_unwind(AssertUnwindSafe(inside)).unwrap_or_else(|_| "panicked".into());

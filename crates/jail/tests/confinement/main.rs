@@ -10,6 +10,7 @@ mod descriptors;
 mod harness;
 mod helpers;
 mod host;
+mod listen;
 mod mounts;
 mod namespaces;
 mod powers;
@@ -23,6 +24,7 @@ fn main() {
         namespaces::TESTS,
         powers::TESTS,
         descriptors::TESTS,
+        listen::TESTS,
         system_calls::TESTS,
         helpers::TESTS,
         host::TESTS,

@@ -52,6 +52,7 @@ impl WasmContents {
                 root_readonly: plan.root.readonly,
                 mounts: self.file_system.attachments(),
                 terminal,
+                listen: plan.listen.clone(),
                 ..plan.confinement()
             },
             guest: guest(&plan.process, &self.preopens, export, plan.wasm_stack_size, plan.max_memory_pages),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::SpecError;
 use super::error::Result;
+use super::{SpecError, listen};
 use crate::config::{Config, PodSetting, parse_size};
 
 /// What comes before our own keys.
@@ -18,6 +18,8 @@ pub struct Kubernetes {
     pub sandbox_id: Option<String>,
     /// `io.kubernetes.cri.sandbox-namespace`: the pod's Kubernetes namespace.
     pub sandbox_namespace: Option<String>,
+    /// `io.kubernetes.cri.container-name`: its name in the pod.
+    pub container_name: Option<String>,
 }
 
 /// The two kinds of container in a pod.
@@ -41,37 +43,67 @@ impl Kubernetes {
             container_type,
             sandbox_id: get("sandbox-id"),
             sandbox_namespace: get("sandbox-namespace"),
+            container_name: get("container-name"),
         }
     }
 }
 
-/// The operand stack for a container's module: from its annotations if it has any and the configuration
-/// lets it, else from the configuration.
-pub(super) fn wasm_stack_size(annotations: &BTreeMap<String, String>, config: &Config) -> Result<u32> {
-    let mut size = config.wasm_stack_size;
-    let ours = annotations.range(PREFIX.to_owned()..).take_while(|(key, _)| key.starts_with(PREFIX));
-    for (key, value) in ours {
-        let field = format!("annotations.{key}");
-        let setting = PodSetting::ALL.iter().find(|setting| key.strip_prefix(PREFIX) == Some(setting.name()));
-        let Some(setting) = setting else {
-            let known: Vec<_> =
-                PodSetting::ALL.iter().map(|setting| format!("{PREFIX}{}", setting.name())).collect();
-            return Err(SpecError::invalid(
-                field,
-                value,
-                format!("there is no such key; known: {}", known.join(", ")),
-            ));
-        };
-        if !config.pod_settings.contains(setting) {
-            let advice = "this node does not let pods set it; see pod_settings in its configuration";
-            return Err(SpecError::unsupported(field, value, advice));
-        }
-        match setting {
-            PodSetting::WasmStackSize => {
-                let checked = parse_size(value).and_then(crate::config::wasm_stack_size);
-                size = checked.map_err(|why| SpecError::invalid(field, value, why))?;
+/// What the annotations of one container set, or else the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PodSettings {
+    pub wasm_stack_size: u32,
+    pub listen: Vec<jail::Listen>,
+}
+
+impl PodSettings {
+    /// Reads our own annotations. Kubernetes gives a pod's annotations to all of its containers, so `key.NAME` is for the
+    /// container of that name alone, and stands above `key`.
+    pub(super) fn new(
+        annotations: &BTreeMap<String, String>,
+        kubernetes: &Kubernetes,
+        config: &Config,
+    ) -> Result<PodSettings> {
+        let mut settings = PodSettings { wasm_stack_size: config.wasm_stack_size, ..PodSettings::default() };
+        // In order: `listen` comes before `listen.web`.
+        let ours = annotations.range(PREFIX.to_owned()..).map_while(|(key, value)| {
+            key.strip_prefix(PREFIX).map(|rest| (format!("annotations.{key}"), rest, value))
+        });
+        for (field, key, value) in ours {
+            let (key, container) = key.split_once('.').map_or((key, None), |(key, name)| (key, Some(name)));
+            let setting = PodSetting::ALL.iter().find(|setting| setting.name() == key);
+            let Some(setting) = setting else { return Err(unknown(field, value)) };
+            if !config.pod_settings.contains(setting) {
+                let advice = "this node does not let pods set it; see pod_settings in its configuration";
+                return Err(SpecError::unsupported(field, value, advice));
+            }
+            match container {
+                Some(_) if kubernetes.container_type.is_none() => {
+                    let why = "it is for a container of a pod, which this one is not; leave the name out";
+                    return Err(SpecError::invalid(field, value, why));
+                }
+                Some(name) if kubernetes.container_name.as_deref() != Some(name) => continue,
+                _ => settings.set(*setting, value).map_err(|why| SpecError::invalid(field, value, why))?,
             }
         }
+        // The pause container runs no guest that could serve.
+        if kubernetes.container_type == Some(ContainerType::Sandbox) {
+            settings.listen.clear();
+        }
+        Ok(settings)
     }
-    Ok(size)
+
+    fn set(&mut self, setting: PodSetting, value: &str) -> std::result::Result<(), String> {
+        match setting {
+            PodSetting::WasmStackSize => {
+                self.wasm_stack_size = parse_size(value).and_then(crate::config::wasm_stack_size)?;
+            }
+            PodSetting::Listen => self.listen = listen::parse(value)?,
+        }
+        Ok(())
+    }
+}
+
+fn unknown(field: String, value: &str) -> SpecError {
+    let known: Vec<_> = PodSetting::ALL.iter().map(|setting| format!("{PREFIX}{}", setting.name())).collect();
+    SpecError::invalid(field, value, format!("there is no such key; known: {}", known.join(", ")))
 }

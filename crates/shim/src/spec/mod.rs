@@ -7,6 +7,7 @@
 
 mod annotations;
 mod error;
+mod listen;
 mod mounts;
 mod namespaces;
 mod plan;

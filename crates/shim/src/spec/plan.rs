@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime as oci;
 
-use super::annotations::{self, Kubernetes};
+use super::annotations::{Kubernetes, PodSettings};
 use super::error::{self, Result};
 use super::process::no_nul;
 use super::{Mount, Namespaces, Process, SpecError, memory_pages, mounts, resources};
@@ -40,6 +40,8 @@ pub struct Plan {
     pub max_memory_pages: Option<u32>,
     /// Operand stack of the interpreter in bytes.
     pub wasm_stack_size: u32,
+    /// Where the guest serves: bound in its network namespace, and its descriptors after the directories.
+    pub listen: Vec<jail::Listen>,
     /// What Kubernetes says about the container.
     pub kubernetes: Kubernetes,
     /// All annotations.
@@ -84,6 +86,8 @@ impl Plan {
         let limits = linux.resources().as_ref().map(resources::limits).transpose()?.unwrap_or_default();
         let annotations: BTreeMap<String, String> =
             spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let kubernetes = Kubernetes::new(&annotations);
+        let settings = PodSettings::new(&annotations, &kubernetes, config)?;
         Ok(Plan {
             process: Process::new(process)?,
             root: root(&spec, bundle)?,
@@ -94,8 +98,9 @@ impl Plan {
             sysctl: namespaces.sysctl(linux)?,
             cgroups_path: cgroups_path(linux)?,
             max_memory_pages: memory_pages(limits.memory.limit)?,
-            wasm_stack_size: annotations::wasm_stack_size(&annotations, config)?,
-            kubernetes: Kubernetes::new(&annotations),
+            wasm_stack_size: settings.wasm_stack_size,
+            listen: settings.listen,
+            kubernetes,
             mounts,
             namespaces,
             limits,

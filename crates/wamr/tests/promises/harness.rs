@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -34,6 +34,11 @@ impl<'a> Guest<'a> {
 
     /// Runs it in this process. Traps and errors are written to stderr.
     pub fn run_here(&self) -> i32 {
+        self.serve_here(Vec::new())
+    }
+
+    /// The same with sockets to serve on.
+    pub fn serve_here(&self, listeners: Vec<OwnedFd>) -> i32 {
         with_engine(|engine| {
             let module = load(engine, self.wasm);
             let options = InstanceOptions { stack_size: 64 * 1024, max_memory_pages: self.max_memory_pages };
@@ -41,13 +46,18 @@ impl<'a> Guest<'a> {
                 Ok(instance) => instance,
                 Err(e) => return say(NOT_RUN, &e.to_string()),
             };
-            self.enter(&mut instance)
+            self.enter_with(&mut instance, listeners)
         })
     }
 
     pub fn enter(&self, instance: &mut Instance<'_>) -> i32 {
-        let wasi =
-            Wasi { args: self.args, env: self.env, preopens: self.preopens.to_vec(), stdio: [0, 1, 2] };
+        self.enter_with(instance, Vec::new())
+    }
+
+    /// The same with sockets to serve on.
+    pub fn enter_with(&self, instance: &mut Instance<'_>, listeners: Vec<OwnedFd>) -> i32 {
+        let (args, env) = (self.args, self.env);
+        let wasi = Wasi { args, env, preopens: self.preopens.to_vec(), stdio: [0, 1, 2], listeners };
         if let Err(e) = instance.set_wasi(wasi) {
             return say(NOT_RUN, &e.to_string());
         }

@@ -10,5 +10,6 @@ mod load;
 mod memory;
 mod run;
 mod signals;
+mod sockets;
 mod threads;
 mod wasi;

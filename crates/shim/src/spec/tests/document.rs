@@ -44,6 +44,10 @@ fn everywhere() -> Vec<(&'static str, Case)> {
         ),
         ("annotations", H(json!({"annotations": {"wamr.containerd.io/wasm_stack_size": "1MiB"}}))),
         (
+            "annotations[wamr.containerd.io/listen]",
+            H(json!({"annotations": {"wamr.containerd.io/listen": "tcp://0.0.0.0:80"}})),
+        ),
+        (
             "annotations[unknown wamr.containerd.io key]",
             R(
                 "annotations.wamr.containerd.io/stack",

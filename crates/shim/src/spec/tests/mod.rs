@@ -252,6 +252,36 @@ fn an_annotation_sets_what_the_configuration_lets_it() {
 }
 
 #[test]
+fn a_setting_with_a_containers_name_is_for_that_one_alone() {
+    let annotations = |kind: &str, name: &str| {
+        json!({"annotations": {
+            "wamr.containerd.io/listen": "tcp://0.0.0.0:80",
+            "wamr.containerd.io/listen.web": "tcp://0.0.0.0:8080",
+            "io.kubernetes.cri.container-type": kind,
+            "io.kubernetes.cri.container-name": name,
+        }})
+    };
+    let ports = |kind, name| {
+        let plan = patched(CRI_CONTAINER, &annotations(kind, name)).unwrap();
+        plan.listen.iter().map(|listen| listen.address.port()).collect::<Vec<_>>()
+    };
+    assert_eq!(ports("container", "web"), [8080]);
+    assert_eq!(ports("container", "db"), [80]);
+    assert_eq!(ports("sandbox", ""), [0; 0], "the pause container serves nothing");
+    let alone = json!({"annotations": {"wamr.containerd.io/listen.web": "tcp://0.0.0.0:80"}});
+    let error = patched(CTR, &alone).unwrap_err();
+    assert_eq!(error.field(), Some("annotations.wamr.containerd.io/listen.web"));
+}
+
+#[test]
+fn an_address_that_makes_no_sense_is_named() {
+    let error =
+        patched(CTR, &json!({"annotations": {"wamr.containerd.io/listen": "0.0.0.0:80"}})).unwrap_err();
+    assert_eq!(error.field(), Some("annotations.wamr.containerd.io/listen"));
+    assert!(error.to_string().contains("tcp://"), "{error}");
+}
+
+#[test]
 fn the_memory_limit_becomes_whole_pages_and_the_least_that_works_is_told() {
     let least = MEMORY_OVERHEAD + 65_536;
     assert_eq!(memory_pages(None).unwrap(), None);
