@@ -5,7 +5,7 @@ TEST ?=
 N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-cgroup2 build build-aotc lint bench clean packages
+.PHONY: help run test test-load test-cgroup2 build build-aotc lint bench clean packages
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ run: ## Set up and run one wasm container on a private containerd, and show what
 
 test: ## Everything: unit tests, then end to end on three containerd releases (CONTAINERD=2.1.9 TEST=name pick)
 	@test/run.sh --containerd "$(CONTAINERD)" $(if $(TEST),--test "$(TEST)")
+
+test-load: ## 1,000 containers, then 400 at once with 50 execs a second for a minute: what the server keeps of it
+	@WAMR_TEST_FULL=1 test/run.sh --containerd "$(CONTAINERD:all=2.1.9)" --test load
 
 test-cgroup2: packages ## On emulated hosts with cgroup v2 alone, without and with systemd
 	@test/cgroup2/run.sh

@@ -1,6 +1,8 @@
 #!/bin/bash
 # Everything there is to test: the workspace's unit tests, then end to end on real containerd.
 #
+# With WAMR_TEST_FULL in the environment tests of load and of time run in full, and say what they measure.
+#
 #   test/run.sh [--containerd 2.1.9|1.7.24|1.6.20|all] [--test NAME]
 #
 # NAME is a file of test/e2e/tests (memory), or part of a test's name; with it, only end-to-end tests run.
@@ -60,6 +62,7 @@ elif [[ -n $name ]]; then
 else
     arguments+=(--no-fail-fast)
 fi
+if [[ -n ${WAMR_TEST_FULL:-} && -f test/e2e/tests/$name.rs ]]; then arguments+=(-- --nocapture); fi
 say "building the end-to-end tests"
 cargo test -p e2e --no-run
 

@@ -74,7 +74,8 @@ impl Entrypoint {
     /// Opens the first path that is a regular file. What it holds is not looked at.
     ///
     /// # Errors
-    /// [`Error::NoModule`] with the reason for each path that was looked at.
+    /// [`Error::NoModule`] with the reason for each path that was looked at; [`Error::Io`] when this process is out of
+    /// descriptors or memory.
     pub fn find(&self, tree: &Tree<'_>) -> Result<Found> {
         let mut tried = Vec::new();
         for (path, export) in &self.candidates {
@@ -82,6 +83,8 @@ impl Entrypoint {
                 Ok((file, origin)) => {
                     return Ok(Found { file, path: path.clone(), export: export.clone(), origin });
                 }
+                // That says nothing about the path.
+                Err(why) if why.is_shortage() => return Err(why),
                 Err(why) => tried.push(why),
             }
         }

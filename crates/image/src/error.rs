@@ -95,6 +95,14 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Error {
         Error::Io { action, path: path.into(), source: source.into() }
     }
+
+    /// Whether the process or the host has run out of something.
+    pub(crate) fn is_shortage(&self) -> bool {
+        use rustix::io::Errno;
+        let Error::Io { source, .. } = self else { return false };
+        let errno = Errno::from_io_error(source);
+        errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].contains(&errno))
+    }
 }
 
 fn join(tried: &[Error]) -> String {

@@ -13,6 +13,7 @@ pub enum Error {
         /// What was tried, on what.
         step: String,
         /// The kernel's answer.
+        #[source]
         errno: io::Error,
     },
     /// The kernel refused to make a file system and said why.
@@ -23,6 +24,7 @@ pub enum Error {
         /// The mount's source as the spec has it.
         source_name: String,
         /// The kernel's answer.
+        #[source]
         errno: io::Error,
         /// The kernel's own message, ready to be appended; may be empty.
         detail: String,
@@ -69,6 +71,7 @@ pub enum Error {
         /// Path of the first component that was refused.
         blocked: String,
         /// Why.
+        #[source]
         errno: io::Error,
     },
     /// A label was asked for that this host cannot give.

@@ -34,16 +34,51 @@ impl Error {
     /// An input or output error: running out of something is told apart from the rest.
     pub fn io(doing: impl std::fmt::Display, error: &std::io::Error) -> Error {
         let text = format!("{doing}: {error}");
-        match rustix::io::Errno::from_io_error(error) {
-            Some(
-                rustix::io::Errno::NOSPC
-                | rustix::io::Errno::MFILE
-                | rustix::io::Errno::NFILE
-                | rustix::io::Errno::NOMEM
-                | rustix::io::Errno::AGAIN
-                | rustix::io::Errno::DQUOT,
-            ) => Error::Exhausted(text),
-            _ => Error::Internal(text),
+        if is_shortage(error) { Error::Exhausted(text) } else { Error::Internal(text) }
+    }
+
+    /// What a library says, in its words: of the given kind, unless the host ran out of something.
+    pub fn of(error: impl std::error::Error + 'static, kind: fn(String) -> Error) -> Error {
+        Error::because(error.to_string(), &error, kind)
+    }
+
+    /// The same with other words.
+    pub fn because(
+        text: String,
+        error: &(dyn std::error::Error + 'static),
+        kind: fn(String) -> Error,
+    ) -> Error {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if error.downcast_ref::<std::io::Error>().is_some_and(is_shortage) {
+                return Error::Exhausted(text);
+            }
+            cause = error.source();
         }
+        kind(text)
+    }
+}
+
+fn is_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN];
+    Errno::from_io_error(error).is_some_and(|errno| short.contains(&errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn a_shortage_of_the_host_is_told_from_a_fault_of_the_request() {
+        let wrapped = |errno| image::Error::Io {
+            action: "open",
+            path: "/a".into(),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        let short = Error::of(wrapped(libc::EMFILE), Error::Invalid);
+        assert!(matches!(&short, Error::Exhausted(text) if text.contains("/a")), "{short:?}");
+        assert!(matches!(Error::of(wrapped(libc::EACCES), Error::Invalid), Error::Invalid(_)));
     }
 }

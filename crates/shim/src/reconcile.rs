@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::control;
 use crate::record::Record;
-use crate::rendezvous::{ROOT, Rendezvous};
+use crate::rendezvous::{Rendezvous, crashed_log};
 
 /// Undoes one container whose server is dead: kills what is left in its cgroup, removes the cgroup, the mount
 /// and the record. Never fails: what cannot be undone is logged, and the rest is done.
@@ -68,7 +68,9 @@ pub fn remove_if_dead(place: &Rendezvous) {
     // Under the lock nobody starts a server: if none answers now, none is there.
     if !control::is_alive(&place.control_socket()) {
         // What it said before it died is of use to whoever looks into it; its sockets are not.
-        let _ = fs::rename(place.log(), Path::new(ROOT).join("crashed.log"));
+        if fs::metadata(place.log()).is_ok_and(|log| log.len() > 0) {
+            let _ = fs::rename(place.log(), crashed_log());
+        }
         place.remove(&lock);
     }
 }

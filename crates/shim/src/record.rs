@@ -21,11 +21,13 @@ impl Record {
     /// Writes it into a bundle.
     ///
     /// # Errors
-    /// Those of writing; a full disk, say.
+    /// Those of writing; a full disk, say. Nothing is left then.
     pub fn write(&self, bundle: &Path) -> io::Result<()> {
         let draft = bundle.join(".wamr.json");
-        fs::write(&draft, serde_json::to_vec(self)?)?;
-        fs::rename(&draft, bundle.join(NAME))
+        let written = fs::write(&draft, serde_json::to_vec(self)?);
+        written.and_then(|()| fs::rename(&draft, bundle.join(NAME))).inspect_err(|_| {
+            let _ = fs::remove_file(&draft);
+        })
     }
 
     /// Reads it from a bundle; `None` if there is none.

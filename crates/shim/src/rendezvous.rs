@@ -20,6 +20,11 @@ use sha2::{Digest, Sha256};
 /// Parent of all servers' directories.
 pub const ROOT: &str = "/run/containerd-shim-wamr";
 
+/// Where the log of a server that died is kept.
+pub fn crashed_log() -> PathBuf {
+    Path::new(ROOT).join("crashed.log")
+}
+
 /// One server's meeting place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendezvous {
@@ -103,7 +108,12 @@ impl Rendezvous {
             let file = match open {
                 // The directory went with the server that ended between the two lines above.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                other => other?,
+                // Made above, or somebody else's and not empty.
+                Err(e) => {
+                    let _ = fs::remove_dir(&self.directory);
+                    return Err(e);
+                }
+                Ok(file) => file,
             };
             rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))?;
             if same_file(&file, &path) {

@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recv, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 
 use crate::Error;
@@ -29,7 +29,7 @@ const MOST_FDS: usize = 4096;
 pub(crate) struct Frame {
     /// Its payload.
     pub bytes: Vec<u8>,
-    /// Its descriptors, in the sender's order.
+    /// Its descriptors, in the sender's order. Fewer than were sent when this process may have no more.
     pub fds: Vec<OwnedFd>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Frame>, Error> {
         return Ok(None);
     }
     let mut bytes = vec![0; length];
-    let length = receive_packet(socket, &mut bytes, &mut fds)?;
+    let (length, mut whole) = receive_packet(socket, &mut bytes, &mut fds)?;
     let word = |at: usize| -> Result<usize, Error> {
         let word = bytes.get(at..at + 4).filter(|_| length >= HEAD).and_then(|w| w.try_into().ok());
         word.map(|w| u32::from_ne_bytes(w) as usize)
@@ -77,13 +77,16 @@ pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Frame>, Error> {
             "message of {payload} bytes and {expected} descriptors is too long"
         )));
     }
-    while fds.len() < expected {
-        let before = fds.len();
-        if receive_packet(socket, &mut [0], &mut fds)? == 0 || fds.len() == before {
-            return Err(Error::Protocol(
-                "message lost descriptors (is the descriptor limit reached?)".into(),
-            ));
+    // All packets are taken off the queue, or the rest of this message would be taken for the next.
+    for _ in 1..expected.div_ceil(FDS_PER_PACKET) {
+        let (length, complete) = receive_packet(socket, &mut [0], &mut fds)?;
+        whole &= complete;
+        if length == 0 {
+            return Ok(None);
         }
+    }
+    if fds.len() < expected && (whole || in_memfd) {
+        return Err(Error::Protocol("message lost descriptors (is the descriptor limit reached?)".into()));
     }
     if in_memfd {
         let file = std::fs::File::from(fds.remove(0));
@@ -115,7 +118,13 @@ fn send_packet(socket: BorrowedFd<'_>, data: &[IoSlice<'_>], fds: &[BorrowedFd<'
         .map_err(|e| Error::Gone(e.into()))
 }
 
-fn receive_packet(socket: BorrowedFd<'_>, into: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<usize, Error> {
+/// Returns the packet's length, and whether all its descriptors came along: the kernel drops those that this process
+/// may not have.
+fn receive_packet(
+    socket: BorrowedFd<'_>,
+    into: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+) -> Result<(usize, bool), Error> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_PACKET))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut data = [IoSliceMut::new(into)];
@@ -127,7 +136,7 @@ fn receive_packet(socket: BorrowedFd<'_>, into: &mut [u8], fds: &mut Vec<OwnedFd
             fds.extend(rights);
         }
     }
-    Ok(got.bytes)
+    Ok((got.bytes, !got.flags.contains(ReturnFlags::CTRUNC)))
 }
 
 #[cfg(test)]

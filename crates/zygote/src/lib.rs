@@ -20,12 +20,14 @@ mod clone;
 mod container;
 mod frame;
 mod gate;
+mod memory;
 mod request;
 mod serve;
 mod server_half;
 mod signal;
 
 pub use gate::{Gate, MemoryCap, Ready};
+pub use memory::give_free_memory_back;
 pub use request::{Entry, ForkRequest, Guest, Preopen, Wasm};
 pub use serve::serve;
 pub use server_half::{ForkDescriptors, Forked, Zygote};

@@ -9,7 +9,9 @@ use std::sync::Mutex;
 
 use jail::NamespaceKind;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, setrlimit, waitid,
+};
 
 use crate::request::DescriptorMap;
 use crate::serve::Reply;
@@ -127,7 +129,11 @@ impl Zygote {
         drop(socket);
         match postcard::from_bytes(&answer.bytes) {
             Ok(Reply::Forked(pid)) => {
-                let pidfd = answer.fds.pop().ok_or_else(|| Error::Protocol("no pidfd came back".into()))?;
+                let Some(pidfd) = answer.fds.pop() else {
+                    // Out of descriptors: a child without one could be neither watched nor ended later.
+                    end_child(pid);
+                    return Err(Error::Fork(io::Error::from_raw_os_error(libc::EMFILE)));
+                };
                 Ok(Forked { pid, pidfd })
             }
             Ok(Reply::Refused(errno)) => Err(Error::Fork(io::Error::from_raw_os_error(errno))),
@@ -143,6 +149,14 @@ impl Zygote {
         let _ = process.kill();
         let _ = process.wait();
     }
+}
+
+/// Kills and reaps a child of this process, whose id is nobody else's until then.
+fn end_child(pid: i32) {
+    let Some(pid) = Pid::from_raw(pid) else { return };
+    // Both fail only if it is gone.
+    let _ = kill_process(pid, Signal::KILL);
+    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED));
 }
 
 fn count(n: usize) -> Result<u16> {

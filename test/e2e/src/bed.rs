@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::components::{Release, bed_script, shim_folder, target_folder};
 use crate::{Cgroups, Client, Namespace, wait_for};
 
+/// Where shims meet.
+const RUN: &str = "/run/containerd-shim-wamr";
+
 /// A running containerd and what belongs to it. Everything ends with it, also when a test failed.
 #[derive(Debug)]
 pub struct Bed {
@@ -20,6 +23,8 @@ pub struct Bed {
     folder: PathBuf,
     daemon: Mutex<Option<Child>>,
     shared: bool,
+    /// Options of the tmpfs that its shims have for a run directory, if it is not the host's.
+    run: Option<String>,
 }
 
 impl Bed {
@@ -35,17 +40,22 @@ impl Bed {
             // Statics are never dropped; the C library calls this when the process exits.
             // SAFETY: `end` is a function without arguments that lives as long as the program.
             assert_eq!(unsafe { libc::atexit(end) }, 0);
-            Arc::new(Bed::start(true))
+            Arc::new(Bed::start(true, None))
         });
         Arc::clone(bed)
     }
 
     /// One of a test's own, for tests that kill containerd.
     pub fn own() -> Arc<Bed> {
-        Arc::new(Bed::start(false))
+        Arc::new(Bed::start(false, None))
     }
 
-    fn start(shared: bool) -> Bed {
+    /// One of a test's own whose shims have a small run directory: so many KiB and so many files.
+    pub fn with_run_directory(kib: u32, files: u32) -> Arc<Bed> {
+        Arc::new(Bed::start(false, Some(format!("size={kib}k,nr_inodes={files},mode=755"))))
+    }
+
+    fn start(shared: bool, run: Option<String>) -> Bed {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         assert!(
             rustix::process::geteuid().is_root(),
@@ -59,7 +69,7 @@ impl Bed {
         fs::write(folder.join("config.toml"), config(&folder, release))
             .expect("write containerd's configuration");
         let cgroups = Cgroups::new(&name);
-        let bed = Bed { release, cgroups, name, folder, daemon: Mutex::new(None), shared };
+        let bed = Bed { release, cgroups, name, folder, daemon: Mutex::new(None), shared, run };
         bed.start_containerd();
         bed
     }
@@ -94,6 +104,17 @@ impl Bed {
         self.folder.join("fifo")
     }
 
+    /// The run directory of its shims.
+    pub fn run_directory(&self) -> PathBuf {
+        match &self.run {
+            None => RUN.into(),
+            Some(_) => {
+                let pid = self.daemon().as_ref().expect("containerd runs").id();
+                PathBuf::from(format!("/proc/{pid}/root{RUN}"))
+            }
+        }
+    }
+
     /// What containerd logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("containerd.log")).unwrap_or_default()
@@ -113,7 +134,8 @@ impl Bed {
         let log = File::options().create(true).append(true).open(self.folder.join("containerd.log"));
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{}:{path}", shim_folder().display(), self.release.bin.display());
-        let child = Command::new(self.release.program("containerd"))
+        let child = self
+            .containerd()
             .arg("--config")
             .arg(self.folder.join("config.toml"))
             .env("PATH", path)
@@ -130,6 +152,17 @@ impl Bed {
             }
             Client::new(&self.socket(), "default").version().ok()
         });
+    }
+
+    /// containerd's command, in a mount namespace of its own if its shims' run directory is.
+    fn containerd(&self) -> Command {
+        let program = self.release.program("containerd");
+        let Some(options) = &self.run else { return Command::new(program) };
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg(format!("mkdir -p {RUN} && mount -t tmpfs -o {options} bed {RUN} && exec \"$0\" \"$@\""));
+        command.arg(program);
+        command
     }
 
     fn daemon(&self) -> MutexGuard<'_, Option<Child>> {

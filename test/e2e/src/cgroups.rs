@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::wait_for;
+
 /// The bed's cgroup. Removed by `test/bed/end.sh`.
 #[derive(Debug)]
 pub struct Cgroups {
@@ -44,6 +46,38 @@ impl Cgroups {
         let mut found = Vec::new();
         self.roots.iter().for_each(|root| collect(&root.join(&self.name).join(child), &mut found));
         found
+    }
+
+    /// Directories of the child itself, one per hierarchy, as far as they exist.
+    pub fn directories(&self, child: &str) -> Vec<PathBuf> {
+        let directories = self.roots.iter().map(|root| root.join(&self.name).join(child));
+        directories.filter(|directory| directory.is_dir()).collect()
+    }
+
+    /// Takes the child away from under its processes, which go to the other child.
+    pub fn remove_behind_its_back(&self, child: &str, to: &str) {
+        self.add(to);
+        for directory in self.directories(child) {
+            let other =
+                directory.ancestors().nth(child.split('/').count()).expect("a child is below").join(to);
+            let processes = fs::read_to_string(directory.join("cgroup.procs")).expect("read cgroup.procs");
+            for process in processes.lines() {
+                fs::write(other.join("cgroup.procs"), process).expect("move a process");
+            }
+            wait_for("a cgroup to be removed", || fs::remove_dir(&directory).ok());
+        }
+    }
+
+    /// Limits the number of processes and threads in the child: a number, or `max`.
+    pub fn limit_processes(&self, child: &str, most: &str) {
+        let (path, _) = self.file(child, "pids.max", "pids.max");
+        fs::write(&path, most).unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+    }
+
+    /// Puts a process with its threads under that limit.
+    pub fn put(&self, child: &str, pid: i32) {
+        let (path, _) = self.file(child, "pids.max", "pids.max");
+        fs::write(path.with_file_name("cgroup.procs"), pid.to_string()).expect("move a process");
     }
 
     /// Processes in the cgroups below the child.

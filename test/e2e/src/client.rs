@@ -151,6 +151,17 @@ impl Events {
         self.told(container)
     }
 
+    /// The containers whose deletion was told, in order.
+    pub fn deleted(&self) -> Vec<String> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let deletions = seen.iter().filter(|envelope| envelope.topic == "/tasks/delete");
+        let id = |envelope: &Envelope| {
+            let event = envelope.event.as_ref()?.value.as_slice();
+            Some(containerd_client::events::TaskDelete::decode(event).ok()?.container_id)
+        };
+        deletions.filter_map(id).collect()
+    }
+
     /// Exit codes told by the exit events about a container.
     pub fn exits(&self, container: &str) -> Vec<u32> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

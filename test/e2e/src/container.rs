@@ -311,11 +311,14 @@ impl Task {
 
     /// Waits for the end and returns the exit code.
     pub fn wait(&self) -> u32 {
+        self.try_wait().unwrap_or_else(|e| panic!("wait for {}: {}", self.id, e.message()))
+    }
+
+    fn try_wait(&self) -> Result<u32, Status> {
         let message = WaitRequest { container_id: self.id.clone(), ..WaitRequest::default() };
-        let answer = self.client.call(message, async |channel, request| {
+        self.client.call(message, async |channel, request| {
             Ok(TasksClient::new(channel).wait(request).await?.into_inner().exit_status)
-        });
-        answer.unwrap_or_else(|e| panic!("wait for {}: {}", self.id, e.message()))
+        })
     }
 
     /// Its state as containerd names it: `CREATED`, `RUNNING`, `STOPPED`; and its exit code, if it has one.
@@ -440,7 +443,8 @@ impl Task {
         let gone = self.client.call(message, async |channel, request| {
             SnapshotsClient::new(channel).remove(request).await.map(drop)
         });
-        if !std::thread::panicking() {
+        // Of a containerd that was killed nobody can ask anything.
+        if !std::thread::panicking() && self.client.version().is_ok() {
             removed.unwrap_or_else(|e| panic!("remove container {}: {}", self.id, e.message()));
             // After a Create that failed early there is none.
             if let Err(e) = gone {
@@ -461,7 +465,7 @@ impl Drop for Task {
         if self.pid != 0 {
             let _ = self.kill(9);
             if self.state_if_any().is_some() && !std::thread::panicking() {
-                self.wait();
+                let _ = self.try_wait();
             }
             let _ = self.delete();
         }

@@ -88,6 +88,11 @@ impl Process {
         found
     }
 
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count)
+    }
+
     /// Its private memory, in bytes (`Private_*` of `smaps_rollup`).
     pub fn private_memory(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).unwrap_or_default();

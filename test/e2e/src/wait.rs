@@ -5,6 +5,11 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test fails. Far more than needed: no test measures time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whether the long forms of tests are asked for, as `make test-load` does.
+pub fn full() -> bool {
+    std::env::var_os("WAMR_TEST_FULL").is_some()
+}
+
 /// Asks until the answer is there.
 ///
 /// # Panics

@@ -1,172 +1,15 @@
 //! Promise: whatever calls meet, the state stays right and nothing leaks.
 
-use std::path::PathBuf;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use containerd_client::services::v1::snapshots::MountsRequest;
-use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::{CreateTaskRequest as CreateTask, WaitRequest};
 use containerd_client::tonic::Status;
-use containerd_shim_protos::api::{
-    CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, KillRequest, Mount, PidsRequest,
-    ShutdownRequest, StartRequest, StateRequest, StateResponse, Status as Phase,
-};
-use e2e::{Bed, Image, Namespace, PATIENCE, Process, Task, Traces, eventually};
-use protobuf::Message;
+use containerd_shim_protos::api::{PidsRequest, ShutdownRequest, Status as Phase};
+use e2e::direct::{Prepared, ask, keep, nothing_leaked};
+use e2e::{Bed, Namespace, PATIENCE, Process, Traces, eventually};
 use ttrpc::Code;
-
-/// A container that containerd has prepared and the shim is asked to create directly: exactly what is asked, when.
-struct Prepared {
-    id: String,
-    /// The shim's socket.
-    address: String,
-    bundle: PathBuf,
-    rootfs: Vec<containerd_client::types::Mount>,
-    /// Its record and snapshot in containerd.
-    kept: Task,
-}
-
-impl Prepared {
-    fn new(namespace: &Namespace, image: &Image, id: &str) -> Prepared {
-        let bed = &namespace.bed;
-        let kept =
-            namespace.container(image, id, &["/bin/wait.wasm"]).stdout("").stderr("").create().unwrap();
-        let known = bed.state().join("io.containerd.runtime.v2.task").join(&namespace.name).join(id);
-        let bundle = bed.folder().join("direct").join(&namespace.name).join(id);
-        std::fs::create_dir_all(bundle.join("rootfs")).unwrap();
-        std::fs::copy(known.join("config.json"), bundle.join("config.json")).unwrap();
-        let address = format!("unix://{}", namespace.server().place.join("task.sock").display());
-        kept.delete().unwrap();
-        let message = MountsRequest { snapshotter: "overlayfs".into(), key: id.to_owned() };
-        let rootfs = namespace.client.call(message, async |channel, request| {
-            Ok(SnapshotsClient::new(channel).mounts(request).await?.into_inner().mounts)
-        });
-        Prepared { id: id.to_owned(), address, bundle, rootfs: rootfs.unwrap(), kept }
-    }
-
-    fn request(&self) -> CreateTaskRequest {
-        let mount = |mount: &containerd_client::types::Mount| Mount {
-            type_: mount.r#type.clone(),
-            source: mount.source.clone(),
-            target: mount.target.clone(),
-            options: mount.options.clone(),
-            ..Mount::default()
-        };
-        CreateTaskRequest {
-            id: self.id.clone(),
-            bundle: self.bundle.display().to_string(),
-            rootfs: self.rootfs.iter().map(mount).collect(),
-            ..CreateTaskRequest::default()
-        }
-    }
-
-    fn create(&self) -> Result<u32, Code> {
-        ask(&self.address, "Create", &self.request(), None)
-            .map(|bytes| parse::<CreateTaskResponse>(&bytes).pid)
-    }
-
-    /// Process id and exit code.
-    fn delete(&self) -> Result<(u32, u32), Code> {
-        let message = DeleteRequest { id: self.id.clone(), ..DeleteRequest::default() };
-        let answer = ask(&self.address, "Delete", &message, None)?;
-        let answer = parse::<DeleteResponse>(&answer);
-        Ok((answer.pid, answer.exit_status))
-    }
-
-    fn start(&self) -> Result<(), Code> {
-        let message = StartRequest { id: self.id.clone(), ..StartRequest::default() };
-        ask(&self.address, "Start", &message, None).map(drop)
-    }
-
-    fn kill(&self) -> Result<(), Code> {
-        let message = KillRequest { id: self.id.clone(), signal: 9, ..KillRequest::default() };
-        ask(&self.address, "Kill", &message, None).map(drop)
-    }
-
-    fn state(&self) -> Result<Phase, Code> {
-        let message = StateRequest { id: self.id.clone(), ..StateRequest::default() };
-        let answer = ask(&self.address, "State", &message, None)?;
-        Ok(parse::<StateResponse>(&answer).status.unwrap())
-    }
-
-    /// The state once no Create is on its way.
-    fn settled(&self) -> Result<Phase, Code> {
-        let mut state = self.state();
-        eventually("a Create to be over", || {
-            state = self.state();
-            state != Err(Code::FAILED_PRECONDITION)
-        });
-        state
-    }
-
-    /// Whatever it does, it is ended and deleted.
-    fn discard(&self) {
-        eventually("a container to be deleted", || {
-            let _ = self.kill();
-            matches!(self.delete(), Ok(_) | Err(Code::NOT_FOUND))
-        });
-        assert_eq!(self.state(), Err(Code::NOT_FOUND));
-        let mut left: Vec<_> =
-            std::fs::read_dir(&self.bundle).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        left.sort();
-        assert_eq!(left, ["config.json", "rootfs"], "the shim's own files are gone");
-    }
-}
-
-fn parse<M: Message>(bytes: &[u8]) -> M {
-    M::parse_from_bytes(bytes).unwrap()
-}
-
-/// One call as containerd makes it. With `patience` its client goes away after that time, and the code is CANCELLED.
-fn ask(
-    address: &str,
-    method: &str,
-    message: &impl Message,
-    patience: Option<Duration>,
-) -> Result<Vec<u8>, Code> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let client = ttrpc::asynchronous::Client::connect(address).await.map_err(|_| Code::UNAVAILABLE)?;
-        let request = ttrpc::Request {
-            service: "containerd.task.v3.Task".to_owned(),
-            method: method.to_owned(),
-            timeout_nano: Duration::from_secs(60).as_nanos() as i64,
-            payload: message.write_to_bytes().unwrap(),
-            ..ttrpc::Request::default()
-        };
-        let answer = match patience {
-            None => client.request(request).await,
-            Some(time) => match tokio::time::timeout(time, client.request(request)).await {
-                Ok(answer) => answer,
-                Err(_) => return Err(Code::CANCELLED),
-            },
-        };
-        answer.map(|answer| answer.payload).map_err(|error| match error {
-            ttrpc::Error::RpcStatus(status) => status.code(),
-            other => panic!("{method}: {other}"),
-        })
-    })
-}
-
-/// A namespace with a server that lives as long as the returned container.
-fn keep(namespace: &Namespace) -> (Image, Task) {
-    let image = namespace.import_guests(&["wait", "cat"]);
-    let keeper = namespace.container(&image, "keeper", &["/bin/wait.wasm"]).start();
-    keeper.stdout().wait_until_it_says("ready");
-    (image, keeper)
-}
-
-/// Only the keeper is there, and after it nothing.
-fn nothing_leaked(namespace: &Namespace, keeper: Task) {
-    let server = namespace.server();
-    assert_eq!(keeper.state().0, "RUNNING");
-    assert_eq!(server.process.children().len(), 2, "{:?}", server.process.children());
-    assert_eq!(namespace.bed.cgroups.processes(&namespace.name), [keeper.pid]);
-    keeper.end();
-    assert!(Traces::of_containers(namespace).is_empty(), "{:?}", Traces::of_containers(namespace));
-}
 
 #[test]
 fn of_many_creates_of_one_id_one_wins() {
@@ -251,7 +94,7 @@ fn a_create_whose_client_goes_away_is_done_or_undone() {
     for microseconds in (0..40).map(|i| i * 150) {
         let patience = Some(Duration::from_micros(microseconds));
         let answer = ask(&prepared.address, "Create", &prepared.request(), patience);
-        cancelled += usize::from(answer == Err(Code::CANCELLED));
+        cancelled += usize::from(answer.is_err_and(|refusal| refusal.code() == Code::CANCELLED));
         let state = prepared.settled();
         assert!([Ok(Phase::CREATED), Err(Code::NOT_FOUND)].contains(&state), "{state:?}");
         // A request may still be in the socket: whoever comes now wins or is told that the id is taken.
@@ -321,7 +164,9 @@ fn calls_that_meet_a_create_are_refused_or_come_after_it() {
             scope.spawn(|| go(&|| prepared.start()));
             scope.spawn(|| go(&|| prepared.kill()));
             scope.spawn(|| go(&|| prepared.delete().map(drop)));
-            scope.spawn(|| go(&|| ask(&prepared.address, "Pids", &pids, None).map(drop)));
+            scope.spawn(|| {
+                go(&|| ask(&prepared.address, "Pids", &pids, None).map(drop).map_err(|e| e.code()))
+            });
             barrier.wait();
             // A Delete that comes meanwhile gives it up.
             let created = prepared.create();

@@ -11,7 +11,7 @@ use super::bootstrap::{self, Asked};
 use super::flags::Flags;
 use crate::config::{Config, Sharing};
 use crate::control::{self, Answer, Request};
-use crate::rendezvous::{Lock, Rendezvous};
+use crate::rendezvous::{Lock, Rendezvous, crashed_log};
 use crate::{reconcile, runtime_options};
 
 /// Runs `start` and returns the bytes for stdout.
@@ -42,7 +42,11 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>, String> {
     if !reserve(&place, &asked.id)? {
         // No server: whatever an earlier one left behind is nobody's now.
         reconcile::sweep(bundle, &place);
-        spawn(&place, &asked, &lock)?;
+        if let Err(why) = spawn(&place, &asked, &lock) {
+            drop(lock);
+            reconcile::remove_if_dead(&place);
+            return Err(why);
+        }
         if !reserve(&place, &asked.id)? {
             return Err("the server ended right after it was started".to_owned());
         }
@@ -51,8 +55,13 @@ pub fn start(flags: &Flags) -> Result<Vec<u8>, String> {
 
     let address = place.task_address();
     // containerd 1.x reads it when it restarts; `delete` always does.
-    fs::write(bundle.join("address"), &address)
-        .map_err(|e| format!("write {}/address: {e}", bundle.display()))?;
+    if let Err(e) = fs::write(bundle.join("address"), &address) {
+        // Nobody will create it, and containerd does not ask for its removal.
+        let _ = control::ask(&place.control_socket(), &Request::Drop(asked.id));
+        let _ = fs::remove_file(bundle.join("address"));
+        let bundle = bundle.canonicalize().unwrap_or_else(|_| bundle.to_owned());
+        return Err(format!("write {}: {e}", bundle.join("address").display()));
+    }
     Ok(bootstrap::answer(asked.form, &address))
 }
 
@@ -94,6 +103,8 @@ fn spawn(place: &Rendezvous, asked: &Asked, _lock: &Lock) -> Result<(), String> 
     let log = log.map_err(|e| format!("open {}: {e}", place.log().display()))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0(super::PROGRAM);
+    // One heap for all threads: they allocate little, and every further heap keeps what its busiest moment took.
+    command.env("MALLOC_ARENA_MAX", "1");
     if asked.debug {
         command.arg("-debug");
     }
@@ -121,7 +132,7 @@ fn spawn(place: &Rendezvous, asked: &Asked, _lock: &Lock) -> Result<(), String> 
     }
     match said.trim() {
         "ready" => Ok(()),
-        "" => Err(format!("the server ended at once; see {}", place.log().display())),
+        "" => Err(format!("the server ended at once; see {}", crashed_log().display())),
         error => Err(error.to_owned()),
     }
 }

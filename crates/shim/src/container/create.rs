@@ -83,7 +83,9 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         server: server.place.directory().to_owned(),
         cgroup: cgroup.directories().map(Path::to_owned).collect(),
     };
-    record.write(&creation.bundle).map_err(|e| Error::io("write the container's record", &e))?;
+    record.write(&creation.bundle).map_err(|e| {
+        Error::io(format!("write the container's record into {}", creation.bundle.display()), &e)
+    })?;
 
     let terminal = creation.stdio.terminal;
     let launch = match &wasm {

@@ -43,7 +43,7 @@ pub fn exec(
     }
     let process = spec::Process::from_json(process_json).map_err(|e| Error::Invalid(e.to_string()))?;
     let (root, join) = inside(container)?;
-    let failed = |e: image::Error| Error::Invalid(e.to_string());
+    let failed = |e: image::Error| Error::of(e, Error::Invalid);
     // The root is seen as the container sees it, mounts included; links are walked here all the same.
     let tree = Tree::new(root.as_fd(), None, &[]).map_err(failed)?;
     let path = process.env.iter().find_map(|variable| variable.strip_prefix("PATH="));
@@ -80,7 +80,13 @@ pub fn exec(
 fn inside(container: &Container) -> Result<(OwnedFd, Vec<(NamespaceKind, OwnedFd)>)> {
     let pid = container.init.pid;
     let gone = || Error::State(format!("{} has ended: nothing can be run in it", container.init.name));
-    let open = |path: &str| File::open(format!("/proc/{pid}/{path}")).map(OwnedFd::from).map_err(|_| gone());
+    let open = |path: &str| {
+        let path = format!("/proc/{pid}/{path}");
+        File::open(&path).map(OwnedFd::from).map_err(|e| match Error::io(format!("open {path}"), &e) {
+            shortage @ Error::Exhausted(_) => shortage,
+            _ => gone(),
+        })
+    };
     let root = open("root")?;
     let shared = SHARED.iter().map(|(kind, name)| Ok((*kind, open(&format!("ns/{name}"))?)));
     let shared = shared.collect::<Result<Vec<_>>>()?;

@@ -34,10 +34,13 @@ impl FileSystem {
         let root_path = if creation.rootfs.is_empty() { &plan.root.path } else { &bundle_root };
         let mounts: Vec<RootfsMount> = creation.rootfs.iter().map(rootfs_mount).collect();
         let root = jail::rootfs(&mounts, root_path);
-        let root = root.map_err(|e| Error::Internal(format!("mount the root file system: {e}")))?;
+        let root = root
+            .map_err(|e| Error::because(format!("mount the root file system: {e}"), &e, Error::Internal))?;
         let mut file_system = FileSystem { root, mounts: Vec::new(), layers: layers(&creation.rootfs) };
         for mount in &plan.mounts {
-            let failed = |e: jail::Error| Error::Invalid(format!("mount at {:?}: {e}", mount.destination));
+            let failed = |e: jail::Error| {
+                Error::because(format!("mount at {:?}: {e}", mount.destination), &e, Error::Invalid)
+            };
             let options = jail::parse_options(&mount.options).map_err(failed)?;
             let detached = match &mount.source {
                 Source::Bind { path, recursive } => {
@@ -86,7 +89,7 @@ impl FileSystem {
     /// # Errors
     /// In words for the user: what was looked for where, or why the file cannot be run.
     pub fn module(&self, server: &Server, plan: &Plan) -> Result<Module> {
-        let failed = |e: image::Error| Error::Invalid(e.to_string());
+        let failed = |e: image::Error| Error::of(e, Error::Invalid);
         let process = &plan.process;
         let path = process.env.iter().find_map(|variable| variable.strip_prefix("PATH="));
         let args0 = process.args.first().map(String::as_str).unwrap_or_default();
@@ -100,7 +103,7 @@ impl FileSystem {
     /// # Errors
     /// When the root cannot be listed.
     pub fn top_level_directories(&self) -> Result<Vec<String>> {
-        self.tree()?.top_level_directories().map_err(|e| Error::Internal(e.to_string()))
+        self.tree()?.top_level_directories().map_err(|e| Error::of(e, Error::Internal))
     }
 
     /// The root's detached mount.
@@ -132,7 +135,7 @@ impl FileSystem {
             })
             .collect();
         Tree::new(self.root.as_fd(), self.layers.as_deref(), &mounts)
-            .map_err(|e| Error::Invalid(e.to_string()))
+            .map_err(|e| Error::of(e, Error::Invalid))
     }
 }
 
@@ -151,7 +154,7 @@ fn directory(fd: OwnedFd) -> Detached {
 
 /// A clone of the server's `/dev`, which is made for the first container that asks.
 fn device_nodes(server: &Server) -> Result<OwnedFd> {
-    let failed = |e: jail::Error| Error::Internal(format!("make /dev: {e}"));
+    let failed = |e: jail::Error| Error::because(format!("make /dev: {e}"), &e, Error::Internal);
     if server.device_nodes.get().is_none() {
         // Two may get here at once; one of the two file systems is dropped then.
         let _ = server.device_nodes.set(DeviceNodes::new().map_err(failed)?);

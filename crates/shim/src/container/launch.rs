@@ -111,8 +111,8 @@ pub fn cgroup_error(error: cgroup::Error) -> Error {
         cgroup::Error::Io { .. }
         | cgroup::Error::Survived { .. }
         | cgroup::Error::Busy { .. }
-        | cgroup::Error::Unit { .. } => Error::Internal(error.to_string()),
-        _ => Error::Invalid(error.to_string()),
+        | cgroup::Error::Unit { .. } => Error::of(error, Error::Internal),
+        _ => Error::of(error, Error::Invalid),
     }
 }
 

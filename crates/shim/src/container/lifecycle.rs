@@ -14,6 +14,7 @@ use protobuf::MessageField;
 
 use super::create::{Creation, check_id};
 use super::{Container, Phase, watch};
+use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::server::Server;
@@ -163,6 +164,7 @@ pub async fn delete(server: &Arc<Server>, container: &Arc<Container>, exec_id: &
     // Clients open an exec's streams at their leisure, and forget them once Delete has answered.
     let _ = tokio::time::timeout(READERS, process.stdio.all_read()).await;
     container.remove_exec(exec_id);
+    server.quiet.removed();
     Ok((process.pid as u32, exit))
 }
 
@@ -177,6 +179,7 @@ pub async fn remove(server: &Arc<Server>, container: &Arc<Container>) -> Result<
         return Ok(exit);
     }
     dismantle(server, container).await?;
+    server.quiet.removed();
     if server.registry.remove(container) {
         announce_delete(server, container, exit);
     }
@@ -187,12 +190,6 @@ async fn dismantle(server: &Arc<Server>, container: &Arc<Container>) -> Result<(
     server.oom.unwatch(&container.id);
     let container = Arc::clone(container);
     blocking(move || container.dismantle()).await
-}
-
-/// Runs what may block where it may. A panic there is this call's error and nobody else's.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|e| Err(Error::Internal(format!("a bug in the shim: {e}"))))
 }
 
 fn announce_delete(server: &Server, container: &Container, exit: Exit) {

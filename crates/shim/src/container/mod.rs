@@ -20,8 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cgroup::{Cgroup, Limits, Memory, Version};
 
+pub use crate::blocking::blocking;
 pub use create::{Creation, check_id};
-pub use lifecycle::{blocking, create, delete, exec, pause, remove, resume, start};
+pub use lifecycle::{create, delete, exec, pause, remove, resume, start};
 pub use phase::Phase;
 pub use process::Process;
 pub use registry::Registry;

@@ -144,16 +144,24 @@ impl Process {
             reason = "its replacement is unsafe; a borrowed descriptor is what that asks for: open, one"
         )]
         let watched = AsyncFd::with_interest(self.pidfd.as_fd(), Interest::READABLE);
-        match watched {
-            Ok(readable) => {
-                // A pidfd becomes readable when its process ends and stays so.
-                let _ = readable.readable().await;
+        let over = match watched {
+            // A pidfd becomes readable when its process ends and stays so.
+            Ok(readable) => readable.readable().await.is_ok(),
+            Err(e) => {
+                log::error!("watch {}: {e}", self.name);
+                false
             }
-            Err(e) => log::error!("watch {}: {e}", self.name),
-        }
-        let this = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || Exit::reap_blocking(this.pidfd.as_fd())).await {
-            Ok(Ok(exit)) => exit,
+        };
+        // Of one that is over there is nothing to wait for, and so no need of a thread.
+        let reaped = if over {
+            Exit::reap_blocking(self.pidfd.as_fd())
+        } else {
+            let this = Arc::clone(self);
+            let waiting = tokio::task::spawn_blocking(move || Exit::reap_blocking(this.pidfd.as_fd()));
+            waiting.await.unwrap_or_else(|e| Err(e.into()))
+        };
+        match reaped {
+            Ok(exit) => exit,
             other => {
                 log::error!("reap {}: {other:?}", self.name);
                 Exit::unseen()

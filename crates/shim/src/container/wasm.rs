@@ -45,7 +45,7 @@ impl WasmContents {
         join: Vec<(NamespaceKind, OwnedFd)>,
         terminal: bool,
     ) -> Result<Launch<'a>> {
-        let contents = self.module.contents().map_err(|e| Error::Invalid(e.to_string()))?;
+        let contents = self.module.contents().map_err(|e| Error::of(e, Error::Invalid))?;
         let export = self.module.export.as_deref();
         Ok(Launch {
             confinement: Confinement {

@@ -7,6 +7,7 @@ use containerd_shim_protos::topics;
 use protobuf::MessageField;
 
 use super::{Container, Process};
+use crate::blocking::blocking;
 use crate::exit::Exit;
 use crate::server::Server;
 
@@ -18,11 +19,13 @@ pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
     if !execs.is_empty() {
         // With a pid namespace of its own the kernel has killed them; with the host's or the pod's it has not.
         let this = Arc::clone(&container);
-        if super::lifecycle::blocking(move || this.kill_rest()).await.is_ok() {
-            // Their ends are told before the container's.
-            for exec in execs {
-                exec.wait().await;
-            }
+        if let Err(e) = blocking(move || this.kill_rest()).await {
+            log::error!("{e}");
+        }
+        // Their ends are told before the container's. The cgroup alone is not relied on: somebody may have removed it.
+        for exec in execs {
+            let _ = exec.kill(super::SIGKILL);
+            exec.wait().await;
         }
     }
     process.record_end(exit, || {

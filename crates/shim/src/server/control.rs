@@ -1,8 +1,12 @@
-//! The server's side of the protocol with `start` and `delete`.
+//! The server's side of the protocol with `start` and `delete`. It is answered also when the server is out of
+//! descriptors: `start` with a refusal in words, `delete` with what gives descriptors back.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -13,24 +17,36 @@ use crate::control::{Answer, Request};
 /// Longer than any container id.
 const LONGEST_LINE: u64 = 1024;
 
+/// Descriptors that a container needs while it is made and later has for itself, and what else may be going on.
+const FOR_ONE_MORE: u64 = 64;
+
 /// Answers until the process ends.
 pub async fn serve(server: Arc<Server>, listener: UnixListener) {
+    // Given up for a connection when nothing else is left.
+    let mut spare = File::open("/dev/null").ok();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 tokio::spawn(converse(Arc::clone(&server), stream));
             }
-            Err(e) => {
-                // Out of descriptors, most likely: those who wait are served once there are some again.
-                log::error!("accept a connection from start or delete: {e}");
+            Err(e) if spare.take().is_none() => {
+                log::error!("accept a connection from start or delete: {e}; it waits");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+            Err(_) => continue,
         }
+        spare = spare.or_else(|| File::open("/dev/null").ok());
     }
+}
+
+fn most_descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 async fn converse(server: Arc<Server>, mut stream: UnixStream) {
     let mut line = String::new();
+    // The kernel gives the lowest number that is free.
+    let in_use = stream.as_raw_fd().unsigned_abs().into();
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader.take(LONGEST_LINE));
     let asked = tokio::time::timeout(Duration::from_secs(10), reader.read_line(&mut line));
@@ -38,15 +54,23 @@ async fn converse(server: Arc<Server>, mut stream: UnixStream) {
         return;
     }
     let answer = match Request::parse(line.trim_end_matches('\n')) {
-        Some(request) => answer(&server, request).await,
+        Some(request) => answer(&server, request, in_use).await,
         None => Answer::Error(format!("{line:?} is not understood")),
     };
     // The one who asked may be gone; what it asked for is done.
     let _ = writer.write_all(answer.line().as_bytes()).await;
 }
 
-async fn answer(server: &Arc<Server>, request: Request) -> Answer {
+async fn answer(server: &Arc<Server>, request: Request, in_use: u64) -> Answer {
     match request {
+        Request::Reserve(id) if in_use.saturating_add(FOR_ONE_MORE) > most_descriptors() => {
+            Answer::Error(format!(
+                "no descriptors are left for container {id:?}: the server, process {}, may have {} (its \
+                 RLIMIT_NOFILE, from containerd's LimitNOFILE); raise that or delete containers",
+                std::process::id(),
+                most_descriptors()
+            ))
+        }
         Request::Reserve(id) => {
             server.registry.reserve(&id);
             Answer::Ok

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Server;
+use crate::blocking::blocking;
+use crate::error::Error;
 
 /// How long events may hold up the end when containerd is gone for good.
 const EVENTS: Duration = Duration::from_secs(60);
@@ -19,10 +21,10 @@ pub async fn end_when_idle(server: Arc<Server>, mut ttrpc: ttrpc::asynchronous::
         }
         // Whoever holds the lock is a `start` that may be about to reserve: after it, ask again.
         let place = server.place.clone();
-        let lock = match tokio::task::spawn_blocking(move || place.lock()).await {
-            Ok(Ok(lock)) => lock,
-            other => {
-                log::error!("lock {}: {other:?}", server.place.directory().display());
+        let lock = match blocking(move || place.lock().map_err(|e| Error::io("lock it", &e))).await {
+            Ok(lock) => lock,
+            Err(e) => {
+                log::error!("end the server of {}: {e}", server.place.directory().display());
                 continue;
             }
         };

@@ -4,6 +4,8 @@ mod control;
 mod lifetime;
 mod log_file;
 mod oom;
+mod patient;
+mod quiet;
 mod warm_zygote;
 
 use std::io::Write;
@@ -18,6 +20,7 @@ use crate::events::Publisher;
 use crate::rendezvous::Rendezvous;
 use crate::sandbox::Sandboxes;
 use crate::service;
+use ttrpc::asynchronous::transport::Listener;
 
 use self::warm_zygote::{MainThread, WarmZygote};
 
@@ -38,6 +41,8 @@ pub struct Server {
     pub zygote: WarmZygote,
     /// Watches all containers for OOM kills.
     pub oom: oom::Oom,
+    /// Gives memory back now and then.
+    pub quiet: quiet::Quiet,
     /// Takes events.
     pub publisher: Publisher,
     /// All containers.
@@ -134,6 +139,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         oom: oom::Oom::new(&cgroups).map_err(|e| e.to_string())?,
         cgroups,
         zygote,
+        quiet: quiet::Quiet::default(),
         publisher: Publisher::start(flags.ttrpc_address.clone(), &flags.namespace),
         registry: Registry::default(),
         sandboxes: Sandboxes::default(),
@@ -143,10 +149,11 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     let control =
         tokio::net::UnixListener::from_std(control).map_err(failed("listen for start and delete"))?;
     let mut ttrpc = ttrpc::asynchronous::Server::new()
-        .add_listener(task.into())
+        .add_listener(Listener::new(patient::Patient::new(task)))
         .register_service(service::services(&server));
     runtime.block_on(ttrpc.start()).map_err(|e| format!("serve containerd: {e}"))?;
     runtime.spawn(control::serve(Arc::clone(&server), control));
+    runtime.spawn(quiet::give_memory_back(Arc::clone(&server)));
     runtime.spawn(oom::report(Arc::clone(&server)));
     runtime.spawn(lifetime::end_when_idle(Arc::clone(&server), ttrpc));
     drop(entered);

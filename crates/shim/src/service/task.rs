@@ -19,6 +19,7 @@ use ttrpc::asynchronous::TtrpcContext;
 
 use super::status::status;
 use super::{detached, metrics};
+use crate::blocking::blocking;
 use crate::container::{self, Container, Creation, Phase, Process};
 use crate::error::Error;
 use crate::server::Server;
@@ -115,9 +116,9 @@ impl Task for TaskService {
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id).map_err(|e| status(&e))?;
-        detached(async move {
-            container::blocking(move || container.kill(&process, request.signal, request.all)).await
-        })
+        detached(
+            async move { blocking(move || container.kill(&process, request.signal, request.all)).await },
+        )
         .await?;
         Ok(Empty::default())
     }
@@ -163,7 +164,7 @@ impl Task for TaskService {
         detached(async move {
             let _busy = container.busy.lock().await;
             let this = Arc::clone(&container);
-            container::blocking(move || this.update(&limits)).await
+            blocking(move || this.update(&limits)).await
         })
         .await?;
         Ok(Empty::default())
