@@ -1,7 +1,7 @@
 #!/bin/bash
 # N containers through a private containerd, ours and runc + busybox: memory, start-up, a table and JSON.
 #
-#   benches/run.sh N [--check] [--own-network]
+#   benches/run.sh N [--check] [--own-network] [--only wamr|runc]
 #
 # SHIM=FILE measures that shim; otherwise the release binary is built and measured.
 set -euo pipefail

@@ -234,7 +234,11 @@ fn build(here: &Path, source: &Path, simde: &Path) {
     };
     let mut cmake = cmake::Config::new(source);
     // An interpreter without optimisation is of no use, whatever the profile of the Rust code.
-    cmake.profile("Release").build_target("vmlib").define("CMAKE_C_FLAGS_RELEASE", "-O3 -DNDEBUG");
+    // Variables stay in the few sections that `gather_variables` renames.
+    cmake
+        .profile("Release")
+        .build_target("vmlib")
+        .define("CMAKE_C_FLAGS_RELEASE", "-O3 -DNDEBUG -fno-data-sections");
     cmake.define("WAMR_BUILD_PLATFORM", "linux").define("WAMR_BUILD_TARGET", target);
     for (name, value) in SETTINGS {
         cmake.define(format!("WAMR_{name}"), value);
@@ -243,10 +247,33 @@ fn build(here: &Path, source: &Path, simde: &Path) {
     // Adds glue/*.c to the library, so that they see WAMR's internal headers with its own settings.
     cmake.define("SHARED_PLATFORM_CONFIG", here.join("cmake/platform.cmake"));
     let built = cmake.build();
+    let library = built.join("build/libiwasm.a");
+    gather_variables(&library);
 
     println!("cargo::rustc-link-search=native={}/build", built.display());
     println!("cargo::rustc-link-lib=static=iwasm");
     println!("cargo::rustc-link-lib=m");
+}
+
+/// Puts all variables of the library into two sections whose bounds the linker names, so that they can be saved
+/// and restored: see glue/image.c.
+fn gather_variables(library: &Path) {
+    let tool = env::var("OBJCOPY").unwrap_or_else(|_| "objcopy".into());
+    let sections = [
+        (".data", "wamr_data"),
+        (".data.rel", "wamr_data"),
+        (".data.rel.local", "wamr_data"),
+        (".bss", "wamr_bss"),
+    ];
+    let renames =
+        sections.iter().flat_map(|(from, to)| ["--rename-section".to_owned(), format!("{from}={to}")]);
+    let done = Command::new(&tool).args(renames).arg(library).status();
+    assert!(
+        done.is_ok_and(|status| status.success()),
+        "{tool} of the binutils cannot rename sections of {}. On Debian: apt-get install binutils; to build for \
+         another architecture set OBJCOPY",
+        library.display()
+    );
 }
 
 fn bind(here: &Path, source: &Path, to: &Path) {

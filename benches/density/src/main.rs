@@ -47,7 +47,11 @@ fn run() -> Result<bool> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let machine = machine::Machine::describe(&options)?;
     let mut all = Vec::new();
-    for stack in stack::stacks(&options) {
+    let stacks = stack::stacks(&options);
+    let wanted = |stack: &stack::Stack| options.only.as_ref().is_none_or(|only| only == stack.name);
+    let names: Vec<_> = stacks.iter().map(|stack| stack.name).collect();
+    ensure!(stacks.iter().any(wanted), "--only: there are {names:?}");
+    for stack in stacks.into_iter().filter(wanted) {
         eprintln!("== {}", stack.label);
         let figures = runtime.block_on(async {
             tokio::select! {

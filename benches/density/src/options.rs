@@ -23,12 +23,15 @@ pub struct Options {
     pub check: bool,
     /// Each container has a network namespace of its own.
     pub own_network: bool,
+    /// The one stack to measure, by its short name.
+    pub only: Option<String>,
 }
 
 impl Options {
     /// Reads the arguments.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Options> {
         let (mut containers, mut results, mut check, mut own_network) = (20, None, false, false);
+        let mut only = None;
         let (mut containerd, mut shim, mut guest, mut busybox) = (None, None, None, None);
         while let Some(name) = args.next() {
             let mut value = || args.next().with_context(|| format!("{name} needs a value"));
@@ -41,9 +44,10 @@ impl Options {
                 "--results" => results = Some(value()?.into()),
                 "--check" => check = true,
                 "--own-network" => own_network = true,
+                "--only" => only = Some(value()?),
                 _ => bail!(
                     "{name:?} is not known; there are --containers N, --check (compare with what is promised), \
-                     --own-network (a network namespace per container) and what benches/run.sh adds"
+                     --own-network (a network namespace per container), --only STACK and what benches/run.sh adds"
                 ),
             }
         }
@@ -60,6 +64,7 @@ impl Options {
             results,
             check,
             own_network,
+            only,
         })
     }
 }

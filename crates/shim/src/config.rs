@@ -31,6 +31,11 @@ pub struct Config {
     /// `wasm_stack_size`: operand stack of the interpreter, in bytes or like `"64KiB"`, 16 KiB to 64 MiB. Only what a guest
     /// uses of it takes memory. Default 256 KiB.
     pub wasm_stack_size: u32,
+    /// `templates_memory`: most memory for templates that no container uses, and most that one template may have, in
+    /// bytes or like `"64MiB"`. 0: no templates, each container loads its module itself. Default 256 MiB.
+    pub templates_memory: u64,
+    /// `template_idle`: seconds that a template is kept which no container uses. Default 300.
+    pub template_idle: u64,
     /// `pod_settings`: the keys that annotations `wamr.containerd.io/<key>` may set for a pod.
     /// Default: all of [`PodSetting::ALL`].
     pub pod_settings: Vec<PodSetting>,
@@ -46,6 +51,8 @@ impl Default for Config {
             linger: 10,
             max_module_size: 512 << 20,
             wasm_stack_size: 256 << 10,
+            templates_memory: 256 << 20,
+            template_idle: 300,
             pod_settings: PodSetting::ALL.to_vec(),
         }
     }
@@ -138,6 +145,8 @@ impl Config {
         set(&mut self.linger, keys.linger);
         set(&mut self.max_module_size, keys.max_module_size);
         set(&mut self.wasm_stack_size, keys.wasm_stack_size);
+        set(&mut self.templates_memory, keys.templates_memory);
+        set(&mut self.template_idle, keys.template_idle);
         set(&mut self.pod_settings, keys.pod_settings);
         self.systemd_cgroup = keys.systemd_cgroup.or(self.systemd_cgroup);
         self.log_file = keys.log_file.or(self.log_file.take());
@@ -161,6 +170,9 @@ struct Keys {
     max_module_size: Option<u64>,
     #[serde(default, deserialize_with = "stack_size")]
     wasm_stack_size: Option<u32>,
+    #[serde(default, deserialize_with = "size")]
+    templates_memory: Option<u64>,
+    template_idle: Option<u64>,
     pod_settings: Option<Vec<PodSetting>>,
 }
 
@@ -238,6 +250,8 @@ mod tests {
             linger = 0
             max_module_size = "2GiB"
             wasm_stack_size = 65536
+            templates_memory = "1GiB"
+            template_idle = 5
             pod_settings = []
             "#,
         );
@@ -249,6 +263,8 @@ mod tests {
             linger: 0,
             max_module_size: 2 << 30,
             wasm_stack_size: 65536,
+            templates_memory: 1 << 30,
+            template_idle: 5,
             pod_settings: vec![],
         };
         assert_eq!(config.unwrap(), expected);

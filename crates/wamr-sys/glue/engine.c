@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "bh_platform.h"
+#include "window.h"
 
 /* Takes the place of vprintf in WAMR's platform layer. */
 int
@@ -35,10 +36,12 @@ bool
 glue_engine_init(int wakeup_signal, uint32_t max_threads)
 {
     RuntimeInitArgs args = {
-        .mem_alloc_type = Alloc_With_System_Allocator,
+        .mem_alloc_type = Alloc_With_Allocator,
+        .mem_alloc_option.allocator = { heap_malloc, heap_realloc, heap_free },
         .running_mode = Mode_Interp,
         .max_thread_num = max_threads,
     };
+    window_reserve();
     os_set_signal_number_for_blocking_op(wakeup_signal);
     /* Output is discarded anyway; this spares the formatting. */
     wasm_runtime_set_log_level(WASM_LOG_LEVEL_FATAL);

@@ -6,6 +6,7 @@
 #define GLUE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "wasm_export.h"
 
@@ -58,7 +59,6 @@ typedef struct glue_memory_cap_place {
 bool
 glue_memory_cap(wasm_module_inst_t instance, glue_memory_cap_place *place);
 
-
 /* Number of frames of the trap that the instance's exception tells of. */
 uint32_t
 glue_trap_depth(wasm_exec_env_t exec_env);
@@ -67,7 +67,50 @@ glue_trap_depth(wasm_exec_env_t exec_env);
 bool
 glue_trap_frame(wasm_exec_env_t exec_env, uint32_t frame, uint32_t *function, const char **name);
 
+/* window.c, heap.c: the range of addresses that holds all that loading and instantiation leave behind */
+
+typedef struct glue_window_state {
+    uintptr_t bottom;
+    /* From here up to `linear` the heap can be written to. */
+    uintptr_t accessible;
+    /* Where the linear memory is or will be; 0 if no range could be reserved. */
+    uintptr_t linear;
+    bool linear_taken;
+    /* Mappings of WAMR's that are not in the range. */
+    uint32_t outside;
+} glue_window_state;
+
+void
+glue_window(glue_window_state *state);
+
+/* Whole pages of the range to map `size` bytes of something over; NULL when there is no room. Never given back. */
+void *
+glue_place(size_t size);
+
+/* Forgets the blocks that are free; the next ones come from pages that nothing was in. */
+void
+glue_heap_settle(void);
+
+/* image.c */
+
+typedef struct glue_range {
+    char *start;
+    char *end;
+} glue_range;
+
+/* Where the variables of WAMR and of the glue are. */
+void
+glue_variables(glue_range ranges[2]);
+
+/* The functions' code in the module's bytes, which the fast interpreter never looks at again once loaded. */
+glue_range
+glue_spent_code(wasm_module_t module);
+
 /* wasi.c */
+
+/* Leaves the instance without a WASI context. */
+void
+glue_wasi_drop(wasm_module_inst_t instance);
 
 /* Gives the instance a WASI context of its own instead of the present one. Strings are copied; the
  * descriptors stay the caller's. On failure it is left without any, and every WASI call fails. */

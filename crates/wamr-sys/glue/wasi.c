@@ -25,17 +25,22 @@
     (__WASI_RIGHT_FD_WRITE | __WASI_RIGHT_FD_ALLOCATE | __WASI_RIGHT_FD_DATASYNC                 \
      | __WASI_RIGHT_FD_FILESTAT_SET_SIZE)
 
+void
+glue_wasi_drop(wasm_module_inst_t instance)
+{
+    wasm_runtime_destroy_wasi(instance);
+    wasm_runtime_set_wasi_ctx(instance, NULL);
+}
+
 bool
 glue_wasi_replace(wasm_module_inst_t instance, const char **args, uint32_t arg_count, const char **env,
                   uint32_t env_count, const int stdio[3], char *error, uint32_t error_size)
 {
-    wasm_runtime_destroy_wasi(instance);
-    wasm_runtime_set_wasi_ctx(instance, NULL);
+    glue_wasi_drop(instance);
     if (wasm_runtime_init_wasi(instance, NULL, 0, NULL, 0, env, env_count, NULL, 0, NULL, 0, (char **)args,
                                arg_count, stdio[0], stdio[1], stdio[2], error, error_size))
         return true;
-    wasm_runtime_destroy_wasi(instance);
-    wasm_runtime_set_wasi_ctx(instance, NULL);
+    glue_wasi_drop(instance);
     return false;
 }
 

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use crate::{Error, Result, signals};
+use crate::{Error, Result, image, signals};
 
 /// More guest threads than a container's pids limit is likely to allow; WAMR's own default is 4.
 const MAX_GUEST_THREADS: u32 = 4096;
@@ -17,6 +17,12 @@ static CACHED_THREAD_ID: AtomicPtr<libc::pid_t> = AtomicPtr::new(std::ptr::null_
 /// Owned by the thread that initialised it and by that thread's copies in forked children.
 #[derive(Debug)]
 pub struct Engine {
+    /// Drawn once: forks of one process have the same.
+    pub(crate) zygote: u64,
+    /// WAMR's variables right after initialisation, as words: address and value.
+    pub(crate) variables: Vec<(u64, u64)>,
+    /// WAMR's mappings, right after initialisation, that no image covers.
+    pub(crate) outside: u32,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -38,7 +44,12 @@ impl Engine {
             return Err(Error::Init);
         }
         remember_thread_id_address();
-        Ok(Engine { not_send: PhantomData })
+        Ok(Engine {
+            zygote: number_of_this_zygote(),
+            variables: image::variables(),
+            outside: image::mappings_outside(),
+            not_send: PhantomData,
+        })
     }
 
     /// Version of the WAMR that is built in, as `major.minor.patch`.
@@ -54,6 +65,18 @@ impl Engine {
 /// Names the very build of WAMR that AOT files have to be made for: version, AOT format, and a digest of its source and
 /// settings.
 pub const AOT_IDENTITY: &str = wamr_sys::IDENTITY;
+
+/// Different in every process that initialises the engine, whatever its process id.
+fn number_of_this_zygote() -> u64 {
+    let mut number = 0u64;
+    // SAFETY: a valid buffer of eight bytes. Without entropy yet, early in a boot, the clock has to do.
+    let got = unsafe { libc::getrandom((&raw mut number).cast(), 8, libc::GRND_NONBLOCK) };
+    if got == 8 {
+        return number;
+    }
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (since.as_nanos() as u64) ^ (u64::from(std::process::id()) << 48)
+}
 
 /// The address that the C library registered with the kernel is that of its cached thread id. The kernel
 /// forgets it in a child of a plain `clone3`, so it is read before.

@@ -44,6 +44,15 @@ pub enum Error {
     /// WAMR could not instantiate the module.
     #[error("the module cannot be instantiated: {0}")]
     Instantiate(String),
+    /// Some of the instance's state is not where an image covers it.
+    #[error("no image can be made of this module: it has to be loaded in each process")]
+    NoImage,
+    /// An image's file could not be written, read or mapped.
+    #[error("the image of the module: {0}")]
+    Image(#[source] io::Error),
+    /// An image of another zygote, or no image.
+    #[error("the image of the module was made by another zygote")]
+    ForeignImage,
     /// The cap on linear memory is less than what the module has already.
     #[error("memory is limited to {limit} pages of 64 KiB, and the module needs {present} to start")]
     MemoryLimit {

@@ -28,7 +28,7 @@ pub struct Instance<'module> {
     pub(crate) initialised: bool,
     /// The descriptors that WASI's stdio uses.
     pub(crate) stdio: Option<[OwnedFd; 3]>,
-    module: &'module Module<'module>,
+    pub(crate) module: &'module Module<'module>,
 }
 
 impl<'module> Instance<'module> {

@@ -4,9 +4,10 @@
 //!
 //! ```text
 //! zygote     signals::exit_on_termination, Engine::init       once
-//! template   Module::load, Instance::new                      no guest code runs
 //!   fork
-//! container  Instance::set_max_memory_pages, set_wasi, run    then the process ends
+//! builder    Module::load, Instance::new, image::write        no guest code runs, then the process ends
+//! container  image::map                                       or Module::load, Instance::new
+//!            Instance::set_max_memory_pages, set_wasi, run    then the process ends
 //! ```
 //!
 //! Everything before the fork may as well happen in the container's process. No type here is `Send`:
@@ -21,6 +22,7 @@
 
 mod engine;
 mod error;
+pub mod image;
 mod instance;
 mod module;
 mod run;

@@ -20,7 +20,7 @@ const COMPONENT_LAYER: &[u8] = &[1, 0];
 pub struct Module<'engine> {
     pub(crate) raw: sys::wasm_module_t,
     /// Dropped after the module.
-    _source: ModuleSource,
+    source: ModuleSource,
     _engine: PhantomData<&'engine Engine>,
 }
 
@@ -78,7 +78,17 @@ impl<'engine> Module<'engine> {
         if raw.is_null() {
             return Err(Error::Load(reason.text()));
         }
-        Ok(Module { raw, _source: source, _engine: PhantomData })
+        Ok(Module { raw, source, _engine: PhantomData })
+    }
+
+    /// A module as it lies in an image that was mapped.
+    pub(crate) fn from_image(raw: sys::wasm_module_t) -> Module<'engine> {
+        Module { raw, source: ModuleSource::from_bytes(Vec::new()), _engine: PhantomData }
+    }
+
+    /// Where the module's file is mapped.
+    pub(crate) fn source_place(&self) -> Option<u64> {
+        self.source.mapped_at()
     }
 
     /// Limits of the module's first memory, which is the only one WAMR supports here; `None` without one.

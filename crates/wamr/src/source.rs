@@ -25,7 +25,8 @@ impl ModuleSource {
     }
 
     /// Maps a regular file, privately: pages that WAMR does not write to stay in the page cache, shared by
-    /// all processes. The descriptor is closed. Whoever can write to the file can crash this process.
+    /// all processes. The descriptor is closed. Whoever can write to the file can crash this process. Once the
+    /// engine is initialised, the place is one that an [`Image`](crate::Image) covers.
     ///
     /// # Errors
     /// [`Error::Map`], [`Error::Empty`] or [`Error::TooLarge`].
@@ -36,13 +37,16 @@ impl ModuleSource {
             return Err(Error::Empty);
         }
         let length = u32::try_from(size).map_err(|_| Error::TooLarge(size))? as usize;
-        // SAFETY: a new mapping at an address of the kernel's choice.
+        // SAFETY: always sound.
+        let place = unsafe { wamr_sys::glue_place(length) };
+        let fixed = if place.is_null() { 0 } else { libc::MAP_FIXED };
+        // SAFETY: a new mapping, at an address of the kernel's choice or over pages set aside for it.
         let start = unsafe {
             libc::mmap(
-                std::ptr::null_mut(),
+                place,
                 length,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE,
+                libc::MAP_PRIVATE | fixed,
                 file.as_raw_fd(),
                 0,
             )
@@ -51,6 +55,14 @@ impl ModuleSource {
             return Err(Error::Map(std::io::Error::last_os_error()));
         }
         Ok(ModuleSource(Bytes::Mapped { start: start.cast(), length }))
+    }
+
+    /// Where the file is mapped, if the bytes are a file's.
+    pub(crate) fn mapped_at(&self) -> Option<u64> {
+        match &self.0 {
+            Bytes::Owned(_) => None,
+            Bytes::Mapped { start, .. } => Some(*start as u64),
+        }
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
@@ -65,8 +77,10 @@ impl ModuleSource {
 impl Drop for Bytes {
     fn drop(&mut self) {
         if let Bytes::Mapped { start, length } = self {
+            // The range stays reserved: nobody else may map something within what a later image covers.
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
             // SAFETY: mapped by `from_file`; the module that used it is gone.
-            unsafe { libc::munmap(start.cast(), *length) };
+            unsafe { libc::mmap(start.cast(), *length, libc::PROT_NONE, flags, -1, 0) };
         }
     }
 }

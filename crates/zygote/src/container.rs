@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
+use crate::builder;
 use crate::gate::{self, Ready};
 use crate::request::{Entry, ForkRequest, Guest, Wasm};
 use crate::serve::{Handed, Warm};
@@ -17,19 +18,21 @@ const NOT_RUN: i32 = 125;
 ///
 /// The order is the point: the module's bytes are looked at only once the process is confined, so a bug in
 /// the loader is as harmless as one in the interpreter.
-pub(crate) fn run(warm: &Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
-    let Handed { gate, stdio, module, jail: descriptors, .. } = handed;
+pub(crate) fn run(warm: &'static Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
+    let Handed { gate, stdio, module, image, jail: descriptors, .. } = handed;
     let outcome = name_process(&request.guest)
         .and_then(|()| take_stdio(stdio))
         .and_then(|()| {
-            let keep: Vec<RawFd> = std::iter::once(&gate).chain(&module).map(AsRawFd::as_raw_fd).collect();
+            let keep = std::iter::once(&gate).chain(&module).chain(&image);
+            let keep: Vec<RawFd> = keep.map(AsRawFd::as_raw_fd).collect();
             let proc_dir = warm.zygote_root.proc_dir();
             jail::enter(&request.confinement, descriptors, proc_dir, &keep).map_err(|e| e.to_string())
         })
         .and_then(|entered| {
             warm.filter.install().map_err(|e| e.to_string())?;
             match &request.guest {
-                Guest::Wasm(wasm) => run_wasm(warm, wasm, module, &gate, entered),
+                Guest::Wasm(wasm) => run_wasm(wasm, instance(warm, wasm, module, image)?, &gate, entered),
+                Guest::Template(template) => builder::run(warm, template, module, image, &gate),
                 Guest::Pause => pause(&gate, Ready { warnings: entered.warnings, memory_cap: None }),
             }
         });
@@ -42,6 +45,7 @@ pub(crate) fn run(warm: &Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
 fn name_process(guest: &Guest<'_>) -> Result<(), String> {
     let name = match guest {
         Guest::Wasm(wasm) => wasm.args.first().and_then(|path| path.rsplit('/').next()).unwrap_or("wasm"),
+        Guest::Template(_) => "wamr-template",
         Guest::Pause => "pause",
     };
     let short: Vec<u8> = name.bytes().filter(|b| *b != 0).take(15).collect();
@@ -63,19 +67,42 @@ fn take_stdio(stdio: [OwnedFd; 3]) -> Result<(), String> {
     Ok(())
 }
 
-fn run_wasm(
-    warm: &Warm,
+/// The module ready to run: from its image if there is one, else loaded here.
+fn instance(
+    warm: &'static Warm,
     wasm: &Wasm<'_>,
     module: Option<OwnedFd>,
-    gate: &OwnedFd,
-    entered: jail::Entered,
-) -> Result<Infallible, String> {
+    image: Option<OwnedFd>,
+) -> Result<wamr::Instance<'static>, String> {
+    let Some(image) = image else {
+        let Wasm { stack_size, max_memory_pages, .. } = *wasm;
+        return load(warm, module, wamr::InstanceOptions { stack_size, max_memory_pages });
+    };
+    let mut instance = wamr::image::map(&warm.engine, &image.into()).map_err(|e| e.to_string())?;
+    if let Some(limit) = wasm.max_memory_pages {
+        instance.set_max_memory_pages(limit).map_err(|e| e.to_string())?;
+    }
+    Ok(instance)
+}
+
+/// Loads and instantiates. The module stays for the life of this process.
+pub(crate) fn load(
+    warm: &'static Warm,
+    module: Option<OwnedFd>,
+    options: wamr::InstanceOptions,
+) -> Result<wamr::Instance<'static>, String> {
     let file = module.ok_or("no module came with the request")?;
     let source = wamr::ModuleSource::from_file(file).map_err(|e| e.to_string())?;
     let module = wamr::Module::load(&warm.engine, source).map_err(|e| e.to_string())?;
-    let options =
-        wamr::InstanceOptions { stack_size: wasm.stack_size, max_memory_pages: wasm.max_memory_pages };
-    let mut instance = wamr::Instance::new(&module, options).map_err(|e| e.to_string())?;
+    wamr::Instance::new(Box::leak(Box::new(module)), options).map_err(|e| e.to_string())
+}
+
+fn run_wasm(
+    wasm: &Wasm<'_>,
+    mut instance: wamr::Instance<'static>,
+    gate: &OwnedFd,
+    entered: jail::Entered,
+) -> Result<Infallible, String> {
     let entry = match wasm.entry {
         Entry::Start => wamr::Entry::Start,
         Entry::Export(name) => wamr::Entry::Export(name),
@@ -135,7 +162,7 @@ fn pause(gate: &OwnedFd, ready: Ready) -> Result<Infallible, String> {
 }
 
 /// Ends the process without running anything the zygote registered to run at its own end.
-fn exit(code: i32) -> ! {
+pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: always safe; never returns.
     unsafe { libc::_exit(code) }
 }

@@ -130,6 +130,11 @@ pub(crate) fn ready_and_wait(gate: BorrowedFd<'_>, ready: Ready) -> bool {
     }
 }
 
+/// In a builder: says that the image is written.
+pub(crate) fn finished(gate: BorrowedFd<'_>) {
+    say(gate, &Word::Ready(Ready::default()));
+}
+
 /// In the container process: says why the guest cannot run.
 pub(crate) fn failed(gate: BorrowedFd<'_>, mut why: String) {
     // One packet; a call stack or a list of imports has no business being longer.

@@ -9,13 +9,18 @@
 //! server                          zygote                    container process
 //!   | -- ForkRequest + fds ----->  |                              |
 //!   |                              | -- clone3(CLONE_PARENT) ---> |
-//!   | <-- Forked + pidfd --------  |                              | confine, load, instantiate
+//!   | <-- Forked + pidfd --------  |                              | confine, map or load
 //!   | <------------------------- Ready | Failed ----------------- |
 //!   | -------------------------- start byte --------------------> | run
 //! ```
 //!
+//! What is mapped is an image, made once per module by another child, a *builder*: confined like a container, it
+//! loads and instantiates, writes its state into a file that the server gave it, and ends ([`Guest::Template`]).
+//! Neither the server nor the zygote looks into that file.
+//!
 //! `server half`: [`Zygote`], [`Forked`]. `zygote half`: [`serve`].
 
+mod builder;
 mod clone;
 mod container;
 mod frame;
@@ -28,7 +33,7 @@ mod signal;
 
 pub use gate::{Gate, MemoryCap, Ready};
 pub use memory::give_free_memory_back;
-pub use request::{Entry, ForkRequest, Guest, Preopen, Wasm};
+pub use request::{Entry, ForkRequest, Guest, Preopen, Template, Wasm};
 pub use serve::serve;
 pub use server_half::{ForkDescriptors, Forked, Zygote};
 pub use signal::{is_over, signal};

@@ -18,8 +18,10 @@ pub struct ForkRequest<'a> {
 /// How many descriptors of each kind follow the fixed ones, and what the forker itself has to do with them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct DescriptorMap {
-    /// A module file is among them (absent when forked from a template that holds the module).
+    /// A module file is among them.
     pub module: bool,
+    /// An image file is among them: to write to for [`Guest::Template`], to map for a guest.
+    pub image: bool,
     /// A detached root mount is among them.
     pub root: bool,
     /// Number of detached mounts.
@@ -38,6 +40,8 @@ pub enum Guest<'a> {
     /// Runs a module.
     #[serde(borrow)]
     Wasm(Wasm<'a>),
+    /// Loads a module and writes the image that containers of it map, then ends. Runs no guest.
+    Template(Template),
     /// Holds the namespaces of a pod until it is told to end; runs no guest at all.
     Pause,
 }
@@ -56,10 +60,17 @@ pub struct Wasm<'a> {
     /// Where to enter.
     #[serde(borrow)]
     pub entry: Entry<'a>,
-    /// Operand stack of the interpreter in bytes.
+    /// Operand stack of the interpreter in bytes. An image comes with its own.
     pub stack_size: u32,
     /// Cap on linear memory, in pages of 64 KiB.
     pub max_memory_pages: Option<u32>,
+}
+
+/// What is baked into an image besides the module.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Template {
+    /// As [`Wasm::stack_size`].
+    pub stack_size: u32,
 }
 
 /// A directory handed to the guest.

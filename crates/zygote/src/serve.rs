@@ -33,6 +33,7 @@ pub(crate) struct Handed {
     pub gate: OwnedFd,
     pub stdio: [OwnedFd; 3],
     pub module: Option<OwnedFd>,
+    pub image: Option<OwnedFd>,
     pub jail: Descriptors,
     join_pid: Option<OwnedFd>,
     cgroup_v2: Option<OwnedFd>,
@@ -46,12 +47,13 @@ pub(crate) struct Handed {
 pub fn serve(socket: OwnedFd) -> Result<(), String> {
     let own_pids: OwnedFd =
         std::fs::File::open("/proc/self/ns/pid").map_err(|e| format!("open /proc/self/ns/pid: {e}"))?.into();
-    let warm = warm_up()?;
+    // Lives as long as the process, and so as long as what its children make of it.
+    let warm: &'static Warm = Box::leak(Box::new(warm_up()?));
     loop {
         let Some(mut request) = frame::receive(socket.as_fd()).map_err(|e| e.to_string())? else {
             return Ok(());
         };
-        let (reply, pidfd) = match answer(&warm, own_pids.as_fd(), &request.bytes, request.fds) {
+        let (reply, pidfd) = match answer(warm, own_pids.as_fd(), &request.bytes, request.fds) {
             Ok((pid, pidfd)) => (Reply::Forked(pid), Some(pidfd)),
             Err(refusal) => (refusal, None),
         };
@@ -90,7 +92,7 @@ fn disable_huge_pages() -> std::io::Result<()> {
 }
 
 fn answer(
-    warm: &Warm,
+    warm: &'static Warm,
     own_pids: BorrowedFd<'_>,
     bytes: &[u8],
     fds: Vec<OwnedFd>,
@@ -133,6 +135,7 @@ fn sort(map: &DescriptorMap, fds: Vec<OwnedFd>) -> Option<Handed> {
     let gate = fds.pop_front()?;
     let stdio = [fds.pop_front()?, fds.pop_front()?, fds.pop_front()?];
     let module = if map.module { Some(fds.pop_front()?) } else { None };
+    let image = if map.image { Some(fds.pop_front()?) } else { None };
     let root = if map.root { Some(fds.pop_front()?) } else { None };
     let mounts = take(&mut fds, map.mounts.into())?;
     let mut join = Vec::with_capacity(map.join.len());
@@ -149,6 +152,7 @@ fn sort(map: &DescriptorMap, fds: Vec<OwnedFd>) -> Option<Handed> {
         gate,
         stdio,
         module,
+        image,
         jail: Descriptors { root, mounts, join, cgroup_procs },
         join_pid,
         cgroup_v2,

@@ -30,14 +30,16 @@ pub struct Zygote {
 }
 
 /// Descriptors that go with a [`ForkRequest`]. They are only lent: the caller closes its own.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ForkDescriptors<'a> {
     /// The container process's end of the [`Gate`](crate::Gate).
     pub gate: BorrowedFd<'a>,
     /// Standard input, output and error.
     pub stdio: [BorrowedFd<'a>; 3],
-    /// The module's file.
+    /// The module's file; not needed beside an image to map.
     pub module: Option<BorrowedFd<'a>>,
+    /// The image's file: empty and writable for a builder of a template, sealed for a container.
+    pub image: Option<BorrowedFd<'a>>,
     /// Detached root mount.
     pub root: Option<BorrowedFd<'a>>,
     /// Detached mounts, one per `confinement.mounts`.
@@ -104,6 +106,7 @@ impl Zygote {
     pub fn fork(&self, request: &ForkRequest<'_>, fds: &ForkDescriptors<'_>) -> Result<Forked> {
         let map = DescriptorMap {
             module: fds.module.is_some(),
+            image: fds.image.is_some(),
             root: fds.root.is_some(),
             mounts: count(fds.mounts.len())?,
             join: fds.join.iter().map(|(kind, _)| *kind).collect(),
@@ -113,6 +116,7 @@ impl Zygote {
         let all: Vec<BorrowedFd<'_>> = std::iter::once(fds.gate)
             .chain(fds.stdio)
             .chain(fds.module)
+            .chain(fds.image)
             .chain(fds.root)
             .chain(fds.mounts.iter().copied())
             .chain(fds.join.iter().map(|(_, fd)| *fd))

@@ -90,9 +90,9 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     let terminal = creation.stdio.terminal;
     let launch = match &wasm {
         None => pause::launch(&plan, guest_ends, join),
-        Some(wasm) => wasm.launch(&plan, guest_ends, join, terminal)?,
+        Some(wasm) => wasm.launch(&plan, guest_ends, join, terminal),
     };
-    let (forked, gate, memory_cap) = launch.run(server, &cgroup, Some(&plan.limits))?.take()?;
+    let launched = launch.run(server, &cgroup, Some(&plan.limits))?.take()?;
     // Nothing can fail from here on.
     std::mem::forget(unfinished);
     let (kind, name) = match wasm {
@@ -101,7 +101,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     };
     Ok(Container {
         kind,
-        init: Arc::new(Process::new(name, forked, gate, memory_cap, creation.stdio, kept)),
+        init: Arc::new(Process::new(name, launched, creation.stdio, kept)),
         id: creation.id,
         bundle: creation.bundle,
         cgroup,

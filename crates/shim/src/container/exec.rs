@@ -50,7 +50,6 @@ pub fn exec(
     let args0 = process.args.first().map(String::as_str).unwrap_or_default();
     let found = Entrypoint::parse(args0, &process.cwd, path).and_then(|entrypoint| entrypoint.find(&tree));
     let module = server.modules.identify(found.map_err(failed)?).map_err(failed)?;
-    let contents = module.contents().map_err(failed)?;
     let top_level = tree.top_level_directories().map_err(failed)?;
     let plan = Plan { process, ..Plan::default() };
     let preopens = spec::preopens(&plan, &top_level);
@@ -66,14 +65,14 @@ pub fn exec(
             container.stack_size,
             *container.max_memory_pages.lock().unwrap_or_else(PoisonError::into_inner),
         ),
-        module: Some((contents, module.path.clone())),
+        module: Some(&module),
         guest_ends,
         file_system: None,
         join,
     };
-    let (forked, gate, memory_cap) = launch.run(server, &container.cgroup, None)?.take()?;
+    let launched = launch.run(server, &container.cgroup, None)?.take()?;
     let name = format!("exec {exec_id:?} of container {:?}", container.id);
-    Ok(Arc::new(Process::new(name, forked, gate, memory_cap, request, kept)))
+    Ok(Arc::new(Process::new(name, launched, request, kept)))
 }
 
 /// The root directory and the namespaces of a container's first process, which must be alive.

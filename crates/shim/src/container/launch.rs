@@ -1,15 +1,16 @@
 //! What Create and Exec have in common: a fork of the zygote, and the wait until the process is ready.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use cgroup::{Cgroup, Entry, Limits};
+use image::Module;
 use jail::{Confinement, NamespaceKind};
 use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap};
 
 use super::file_system::FileSystem;
+use super::templates::InUse;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::server::Server;
@@ -23,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Launch<'a> {
     pub confinement: Confinement<'a>,
     pub guest: Guest<'a>,
-    /// The module's bytes, and where they are in the container, for error texts. A namespace holder has none.
-    pub module: Option<(File, PathBuf)>,
+    /// A namespace holder has none.
+    pub module: Option<&'a Module>,
     pub guest_ends: GuestEnds,
     /// What is attached in a new mount namespace; `None` in that of a container.
     pub file_system: Option<&'a FileSystem>,
@@ -32,7 +33,20 @@ pub struct Launch<'a> {
 }
 
 /// A process that stands before its guest's first instruction. Killed and reaped when dropped, unless taken.
-pub struct Launched(Option<(Forked, Gate, Option<MemoryCap>)>);
+pub struct Launched(Option<Parts>);
+
+/// What the server keeps of such a process.
+#[derive(Debug)]
+pub struct Parts {
+    /// The process.
+    pub forked: Forked,
+    /// The line to it.
+    pub gate: Gate,
+    /// Where its guest's memory cap can be moved.
+    pub memory_cap: Option<MemoryCap>,
+    /// What it maps.
+    pub template: Option<InUse>,
+}
 
 impl Launch<'_> {
     /// Forks into `cgroup` and waits until it is ready to start. `limits` are those of the cgroup, given with its
@@ -42,11 +56,11 @@ impl Launch<'_> {
     /// In words; no process is left.
     pub fn run(self, server: &Server, cgroup: &Cgroup, limits: Option<&Limits>) -> Result<Launched> {
         let (gate, far_end) = Gate::pair().map_err(|e| Error::io("make the line to the container", &e))?;
-        let forked = self.fork(server, cgroup, far_end.as_fd())?;
-        let path = self.module.as_ref().map(|(_, path)| path.clone());
+        let (forked, template) = self.fork(server, cgroup, far_end.as_fd())?;
+        let path = self.module.map(|module| module.path.clone());
         drop((self, far_end));
-        let mut launched = Launched(Some((forked, gate, None)));
-        let Some((forked, gate, memory_cap)) = &mut launched.0 else { return Ok(launched) };
+        let mut launched = Launched(Some(Parts { forked, gate, memory_cap: None, template }));
+        let Some(Parts { forked, gate, memory_cap, template }) = &mut launched.0 else { return Ok(launched) };
         let adopted = limits.map_or(Ok(()), |limits| cgroup.adopt(forked.pid, limits));
         let memory_limit = limits.and_then(|limits| limits.memory.limit);
         let ready =
@@ -57,10 +71,19 @@ impl Launch<'_> {
             log::warn!("{warning}");
         }
         *memory_cap = ready.memory_cap;
+        if let Some(template) = template {
+            template.proven();
+        }
         Ok(launched)
     }
 
-    fn fork(&self, server: &Server, cgroup: &Cgroup, far_end: BorrowedFd<'_>) -> Result<Forked> {
+    /// From the module's template if there can be one.
+    fn fork(
+        &self,
+        server: &Server,
+        cgroup: &Cgroup,
+        far_end: BorrowedFd<'_>,
+    ) -> Result<(Forked, Option<InUse>)> {
         let request = ForkRequest { confinement: self.confinement.clone(), guest: self.guest.clone() };
         let entry = cgroup.entry().map_err(cgroup_error)?;
         let (cgroup_procs, cgroup_v2) = match &entry {
@@ -70,17 +93,36 @@ impl Launch<'_> {
         let descriptors = ForkDescriptors {
             gate: far_end,
             stdio: self.guest_ends.borrow(),
-            module: self.module.as_ref().map(|(file, _)| file.as_fd()),
+            module: None,
+            image: None,
             root: self.file_system.map(FileSystem::root),
             mounts: self.file_system.map(FileSystem::mounts).unwrap_or_default(),
             join: self.join.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect(),
             cgroup_procs,
             cgroup_v2,
         };
-        server.zygote.fork(&request, &descriptors).map_err(|error| match &error {
+        let failed = |error: zygote::Error| match &error {
             zygote::Error::Fork(cause) => Error::io("fork a container process", cause),
             _ => Error::Internal(error.to_string()),
-        })
+        };
+        let template = match (&self.guest, self.module) {
+            (Guest::Wasm(wasm), Some(module)) => server.templates.get(server, module, wasm.stack_size),
+            _ => None,
+        };
+        if let Some(template) = template {
+            let with_image = ForkDescriptors { image: Some(template.image()), ..descriptors.clone() };
+            let forked = template.fork(&request, &with_image);
+            drop(with_image);
+            match forked {
+                // Its zygote died. The present one is asked below, or started.
+                Err(zygote::Error::Gone(_)) => {}
+                forked => return Ok((forked.map_err(failed)?, Some(template))),
+            }
+        }
+        let contents = self.module.map(Module::contents).transpose();
+        let contents = contents.map_err(|e| Error::of(e, Error::Invalid))?;
+        let with_module = ForkDescriptors { module: contents.as_ref().map(AsFd::as_fd), ..descriptors };
+        Ok((server.zygote.fork(&request, &with_module).map_err(failed)?, None))
     }
 }
 
@@ -89,14 +131,14 @@ impl Launched {
     ///
     /// # Errors
     /// Never in practice: it is there until it is taken.
-    pub fn take(mut self) -> Result<(Forked, Gate, Option<MemoryCap>)> {
+    pub fn take(mut self) -> Result<Parts> {
         self.0.take().ok_or_else(|| Error::Internal("a process was lost while it was made".to_owned()))
     }
 }
 
 impl Drop for Launched {
     fn drop(&mut self) {
-        if let Some((forked, ..)) = self.0.take() {
+        if let Some(Parts { forked, .. }) = &self.0 {
             // Both fail only if it is dead and reaped already.
             let _ = rustix::process::pidfd_send_signal(&forked.pidfd, rustix::process::Signal::KILL);
             let _ = Exit::reap_blocking(forked.pidfd.as_fd());

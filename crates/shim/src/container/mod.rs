@@ -1,5 +1,6 @@
 //! A container: its processes, its cgroup, and what happens to them together.
 
+mod build_template;
 mod create;
 mod exec;
 mod file_system;
@@ -9,6 +10,7 @@ mod pause;
 mod phase;
 mod process;
 mod registry;
+mod templates;
 mod wasm;
 mod watch;
 
@@ -22,10 +24,12 @@ use cgroup::{Cgroup, Limits, Memory, Version};
 
 pub use crate::blocking::blocking;
 pub use create::{Creation, check_id};
+pub use launch::Parts;
 pub use lifecycle::{create, delete, exec, pause, remove, resume, start};
 pub use phase::Phase;
 pub use process::Process;
 pub use registry::Registry;
+pub use templates::{Templates, drop_idle};
 
 use crate::error::{Error, Result};
 use crate::exit::Exit;

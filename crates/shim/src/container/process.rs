@@ -9,7 +9,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use zygote::{Gate, MemoryCap};
 
+use super::launch::Parts;
 use super::phase::Phase;
+use super::templates::InUse;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::stdio::{self, Kept};
@@ -28,20 +30,15 @@ pub struct Process {
     pidfd: OwnedFd,
     memory_cap: Option<MemoryCap>,
     gate: Mutex<Option<Gate>>,
+    template: Mutex<Option<InUse>>,
     phase: Mutex<Phase>,
     ended: watch::Sender<Option<Exit>>,
 }
 
 impl Process {
     /// A process that stands before its guest's first instruction.
-    pub fn new(
-        name: String,
-        forked: zygote::Forked,
-        gate: Gate,
-        memory_cap: Option<MemoryCap>,
-        request: stdio::Request,
-        stdio: Kept,
-    ) -> Process {
+    pub fn new(name: String, launched: Parts, request: stdio::Request, stdio: Kept) -> Process {
+        let Parts { forked, gate, memory_cap, template } = launched;
         Process {
             name,
             pid: forked.pid,
@@ -50,6 +47,7 @@ impl Process {
             pidfd: forked.pidfd,
             memory_cap,
             gate: Mutex::new(Some(gate)),
+            template: Mutex::new(template),
             phase: Mutex::new(Phase::Created),
             ended: watch::Sender::new(None),
         }
@@ -176,6 +174,7 @@ impl Process {
         *phase = Phase::Stopped(exit);
         // A created process that was killed holds its gate still.
         self.gate.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.template.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.stdio.process_ended();
         announce();
         drop(phase);

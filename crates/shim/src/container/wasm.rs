@@ -9,7 +9,7 @@ use zygote::{Entry, Guest, Preopen, Wasm};
 use super::create::Creation;
 use super::file_system::FileSystem;
 use super::launch::Launch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::server::Server;
 use crate::spec::{self, Plan, Process};
 use crate::stdio::GuestEnds;
@@ -35,19 +35,15 @@ impl WasmContents {
     }
 
     /// The process that runs it.
-    ///
-    /// # Errors
-    /// When the module's bytes cannot be had any more.
     pub fn launch<'a>(
         &'a self,
         plan: &'a Plan,
         guest_ends: GuestEnds,
         join: Vec<(NamespaceKind, OwnedFd)>,
         terminal: bool,
-    ) -> Result<Launch<'a>> {
-        let contents = self.module.contents().map_err(|e| Error::of(e, Error::Invalid))?;
+    ) -> Launch<'a> {
         let export = self.module.export.as_deref();
-        Ok(Launch {
+        Launch {
             confinement: Confinement {
                 root_readonly: plan.root.readonly,
                 mounts: self.file_system.attachments(),
@@ -56,11 +52,11 @@ impl WasmContents {
                 ..plan.confinement()
             },
             guest: guest(&plan.process, &self.preopens, export, plan.wasm_stack_size, plan.max_memory_pages),
-            module: Some((contents, self.module.path.clone())),
+            module: Some(&self.module),
             guest_ends,
             file_system: Some(&self.file_system),
             join,
-        })
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use jail::{Confinement, NamespaceKind, Namespaces, User};
 use zygote::{ForkDescriptors, ForkRequest, Gate, Guest};
 
 use super::pod::{Mode, Pod};
-use crate::container::Process;
+use crate::container::{Parts, Process};
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::server::Server;
@@ -56,9 +56,7 @@ impl Held {
         let (forked, gate) = fork(server, pod, fresh, network.as_ref())?;
         let process = Process::new(
             format!("the namespace holder of sandbox {id:?}"),
-            forked,
-            gate,
-            None,
+            Parts { forked, gate, memory_cap: None, template: None },
             stdio::Request::default(),
             stdio::Kept::default(),
         );
@@ -113,6 +111,7 @@ fn fork(
         gate: far_end.as_fd(),
         stdio: [null.as_fd(); 3],
         module: None,
+        image: None,
         root: None,
         mounts: Vec::new(),
         join: network.iter().map(|fd| (NamespaceKind::Network, fd.as_fd())).collect(),

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 
 use crate::cli::Flags;
 use crate::config::Config;
-use crate::container::Registry;
+use crate::container::{Registry, Templates};
 use crate::events::Publisher;
 use crate::rendezvous::Rendezvous;
 use crate::sandbox::Sandboxes;
@@ -37,6 +37,8 @@ pub struct Server {
     pub cgroups: cgroup::Host,
     /// Digests of modules seen.
     pub modules: image::Modules,
+    /// Modules loaded once for all their containers.
+    pub templates: Templates,
     /// Forks containers.
     pub zygote: WarmZygote,
     /// Watches all containers for OOM kills.
@@ -134,6 +136,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     let server = Arc::new(Server {
         namespace: flags.namespace.clone(),
         modules: image::Modules::new(config.max_module_size),
+        templates: Templates::new(&config),
         config,
         place,
         oom: oom::Oom::new(&cgroups).map_err(|e| e.to_string())?,
@@ -155,6 +158,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     runtime.spawn(control::serve(Arc::clone(&server), control));
     runtime.spawn(quiet::give_memory_back(Arc::clone(&server)));
     runtime.spawn(oom::report(Arc::clone(&server)));
+    runtime.spawn(crate::container::drop_idle(Arc::clone(&server)));
     runtime.spawn(lifetime::end_when_idle(Arc::clone(&server), ttrpc));
     drop(entered);
     log::info!("serving namespace {:?} of {} in {}", flags.namespace, flags.address, flags.rendezvous);

@@ -57,7 +57,7 @@ impl WarmZygote {
     /// # Errors
     /// Those of [`Zygote::fork`].
     pub fn fork(&self, request: &ForkRequest<'_>, fds: &ForkDescriptors<'_>) -> zygote::Result<Forked> {
-        let present = Arc::clone(&self.lock());
+        let present = self.present();
         match present.fork(request, fds) {
             Err(Error::Gone(why)) => {
                 log::error!("the zygote (process {}) died: {why}; starting another", present.pid());
@@ -65,6 +65,11 @@ impl WarmZygote {
             }
             other => other,
         }
+    }
+
+    /// The present one, which may be dead.
+    pub fn present(&self) -> Arc<Zygote> {
+        Arc::clone(&self.lock())
     }
 
     /// Ends the zygote, then the main thread's loop and with it the process.

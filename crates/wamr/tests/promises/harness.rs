@@ -50,6 +50,23 @@ impl<'a> Guest<'a> {
         })
     }
 
+    /// Runs it in this process, from an image that a child makes.
+    pub fn run_here_from_image(&self) -> i32 {
+        with_engine(|engine| {
+            let image = match Image::of(engine, self.wasm) {
+                Ok(image) => image,
+                Err(why) => return say(NOT_RUN, &why),
+            };
+            let mut instance = image.map(engine);
+            if let Some(limit) = self.max_memory_pages
+                && let Err(e) = instance.set_max_memory_pages(limit)
+            {
+                return say(NOT_RUN, &e.to_string());
+            }
+            self.enter(&mut instance)
+        })
+    }
+
     pub fn enter(&self, instance: &mut Instance<'_>) -> i32 {
         self.enter_with(instance, Vec::new())
     }
@@ -68,9 +85,76 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// Runs it in a process of its own.
-    pub fn run(&self) -> Ended {
+    /// Runs it in a process of its own, in which it is loaded.
+    pub fn run_loaded(&self) -> Ended {
         in_child(|| self.run_here())
+    }
+
+    /// Runs it twice, each time in a process of its own: loaded there, and mapped from an image that another one
+    /// made. It must be the same.
+    pub fn run(&self) -> Ended {
+        let loaded = self.run_loaded();
+        let mapped = in_child(|| self.run_here_from_image());
+        assert_eq!(loaded, mapped, "loaded, and mapped from an image");
+        loaded
+    }
+}
+
+/// A file in memory: of an instance, or of a module.
+pub struct Image(File);
+
+impl Image {
+    pub fn empty() -> Image {
+        Image(memory_file())
+    }
+
+    /// Made in a child of this process, which ends then. Fails with the child's words.
+    pub fn of(engine: &Engine, wasm: &[u8]) -> Result<Image, String> {
+        let image = Image::empty();
+        image.fill(engine, wasm).map(|()| image)
+    }
+
+    pub fn fill(&self, engine: &Engine, wasm: &[u8]) -> Result<(), String> {
+        let bytes = Image::empty();
+        bytes.write(wasm);
+        let ended = in_child(|| {
+            let options = InstanceOptions { stack_size: 64 * 1024, max_memory_pages: None };
+            let made = ModuleSource::from_file(bytes.0.try_clone().unwrap()).and_then(|source| {
+                let module = Module::load(engine, source)?;
+                self.write_instance(engine, &Instance::new(&module, options)?)
+            });
+            match made {
+                Ok(length) => i32::from(length != self.0.metadata().unwrap().len()),
+                Err(e) => say(1, &e.to_string()),
+            }
+        });
+        if ended.code == 0 { Ok(()) } else { Err(ended.stderr) }
+    }
+
+    pub fn write_instance(&self, engine: &Engine, instance: &Instance<'_>) -> wamr::Result<u64> {
+        wamr::image::write(engine, instance, &self.0)
+    }
+
+    pub fn try_map(&self, engine: &Engine) -> wamr::Result<Instance<'static>> {
+        wamr::image::map(engine, &self.0)
+    }
+
+    pub fn map(&self, engine: &Engine) -> Instance<'static> {
+        self.try_map(engine).unwrap()
+    }
+
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+
+    pub fn write(&self, bytes: &[u8]) {
+        self.0.write_all_at(bytes, 0).unwrap();
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.0.metadata().unwrap().len() as usize];
+        self.0.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
     }
 }
 
@@ -111,7 +195,7 @@ pub struct Child {
 
 /// Forks, and ends the child with what `body` returns.
 pub fn spawn(body: impl FnOnce() -> i32) -> Child {
-    let (stdout, stderr) = (memory_file(), memory_file());
+    let (stdout, stderr) = (output_file(), output_file());
     // SAFETY: the C library's own fork keeps its locks usable in the child, which ends with _exit.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
@@ -174,9 +258,16 @@ fn memory_file() -> File {
     unsafe {
         let fd = libc::memfd_create(c"output".as_ptr(), libc::MFD_CLOEXEC);
         assert!(fd >= 0);
-        libc::fcntl(fd, libc::F_SETFL, libc::O_APPEND);
         File::from_raw_fd(fd)
     }
+}
+
+/// Written to at its end, by several processes.
+fn output_file() -> File {
+    let file = memory_file();
+    // SAFETY: an open descriptor.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_APPEND) };
+    file
 }
 
 fn contents(file: &File) -> String {

@@ -6,6 +6,7 @@
 
 mod harness;
 
+mod images;
 mod load;
 mod memory;
 mod run;

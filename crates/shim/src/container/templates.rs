@@ -1,0 +1,278 @@
+//! Templates: what a module is once it is loaded and instantiated, as a sealed file that all its containers map
+//! copy-on-write. Made on first use by a confined process that ends then, so no process is kept for them.
+//!
+//! The server never looks into such a file: what loading a stranger's module leaves behind is that module's
+//! business, in processes that run that module.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use image::{Digest, Module};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use tokio::sync::Notify;
+use zygote::{Forked, Zygote};
+
+use super::build_template::build;
+use crate::config::Config;
+use crate::server::Server;
+
+/// A module of which no template could be made is loaded by each of its containers for so long.
+const REFUSED: Duration = Duration::from_secs(300);
+/// Most templates kept that no container uses.
+const UNUSED: usize = 64;
+
+/// What tells one template from another: all that is baked in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The module's bytes.
+    pub module: Digest,
+    /// Operand stack in bytes.
+    pub stack_size: u32,
+}
+
+/// All templates of the server. Shared by the threads that make containers and the task that drops what is idle.
+#[derive(Debug)]
+pub struct Templates {
+    /// Most bytes of templates that no container uses; 0 turns templates off.
+    most_bytes: u64,
+    /// How long one is kept that no container uses.
+    idle: Duration,
+    slots: Mutex<HashMap<Key, Arc<Mutex<Slot>>>>,
+    /// Told whenever something may have to be dropped, or dropped at another time.
+    changed: Arc<Notify>,
+}
+
+/// Locked while its template is made, so of many containers that start at once one makes it and the others wait.
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Empty,
+    /// Could not be made from this zygote.
+    Refused {
+        zygote: Arc<Zygote>,
+        until: Instant,
+    },
+    Ready(Arc<Template>),
+}
+
+/// One template. Its memory is the kernel's as long as this, or a process that maps it, lives.
+#[derive(Debug)]
+struct Template {
+    image: File,
+    bytes: u64,
+    /// Addresses hold in children of this one only.
+    zygote: Arc<Zygote>,
+    /// A container of it stood before its guest's first instruction.
+    proven: AtomicBool,
+    users: AtomicUsize,
+    last_used: Mutex<Instant>,
+    changed: Arc<Notify>,
+}
+
+/// A template in use. Held for as long as a process that maps it lives.
+#[derive(Debug)]
+pub struct InUse(Arc<Template>);
+
+impl Templates {
+    /// None yet.
+    pub fn new(config: &Config) -> Templates {
+        Templates {
+            most_bytes: config.templates_memory,
+            idle: Duration::from_secs(config.template_idle),
+            slots: Mutex::default(),
+            changed: Arc::default(),
+        }
+    }
+
+    /// The module's template, made now if there is none. Blocks while it is made, by this caller or another one.
+    /// `None` when there is to be none or it cannot be made: the container then loads the module itself, and says
+    /// what is wrong with it if something is.
+    pub fn get(&self, server: &Server, module: &Module, stack_size: u32) -> Option<InUse> {
+        if self.most_bytes == 0 {
+            return None;
+        }
+        let key = Key { module: module.digest, stack_size };
+        let slot = Arc::clone(self.slots().entry(key).or_default());
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let zygote = server.zygote.present();
+        match &*slot {
+            Slot::Ready(template) if Arc::ptr_eq(&template.zygote, &zygote) => {
+                return Some(InUse::new(template));
+            }
+            Slot::Refused { zygote: by, until } if Arc::ptr_eq(by, &zygote) && Instant::now() < *until => {
+                return None;
+            }
+            _ => {}
+        }
+        let template = self.make(&zygote, module, stack_size);
+        *slot = match &template {
+            Some(template) => Slot::Ready(Arc::clone(template)),
+            None => Slot::Refused { zygote, until: Instant::now() + REFUSED },
+        };
+        let in_use = template.as_ref().map(InUse::new);
+        self.changed.notify_one();
+        in_use
+    }
+
+    fn make(&self, zygote: &Arc<Zygote>, module: &Module, stack_size: u32) -> Option<Arc<Template>> {
+        let started = Instant::now();
+        let name = module.path.display();
+        let made = image_file().and_then(|image| {
+            let contents = module.contents().map_err(|e| e.to_string())?;
+            let bytes = build(zygote, &contents, &image, stack_size, self.most_bytes)?;
+            // The builder is dead: nobody else can write to it, and from here on nobody can at all.
+            let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+            fcntl_add_seals(&image, seals).map_err(|e| format!("seal it: {e}"))?;
+            Ok((image, bytes))
+        });
+        match made {
+            Ok((image, bytes)) => {
+                log::info!(
+                    "template of {name} ({:?}): {bytes} bytes in {:?}",
+                    module.digest,
+                    started.elapsed()
+                );
+                Some(Arc::new(Template {
+                    image,
+                    bytes,
+                    zygote: Arc::clone(zygote),
+                    proven: AtomicBool::new(false),
+                    users: AtomicUsize::new(0),
+                    last_used: Mutex::new(Instant::now()),
+                    changed: Arc::clone(&self.changed),
+                }))
+            }
+            Err(why) => {
+                log::info!("no template of {name} ({:?}): {why}", module.digest);
+                None
+            }
+        }
+    }
+
+    /// Drops what nobody needs. Returns when the next one is due.
+    fn drop_idle(&self, server: &Server) -> Option<Instant> {
+        let zygote = server.zygote.present();
+        self.forget_refusals();
+        let mut unused: Vec<(Instant, Key, Arc<Template>)> = Vec::new();
+        for (key, template) in self.ready() {
+            // Of no use: its zygote is gone, or its module loads and cannot be run.
+            let useless = !Arc::ptr_eq(&template.zygote, &zygote) || !template.proven.load(Ordering::Relaxed);
+            if useless {
+                self.remove(&key, &template);
+            } else if template.users.load(Ordering::Acquire) == 0 {
+                let last_used = *lock(&template.last_used);
+                unused.push((last_used, key, template));
+            }
+        }
+        unused.sort_unstable_by_key(|(last_used, ..)| *last_used);
+        let mut bytes: u64 = unused.iter().map(|(_, _, template)| template.bytes).sum();
+        let mut left = unused.len();
+        for (last_used, key, template) in &unused {
+            let due = *last_used + self.idle;
+            if due > Instant::now() && bytes <= self.most_bytes && left <= UNUSED {
+                return Some(due);
+            }
+            self.remove(key, template);
+            bytes = bytes.saturating_sub(template.bytes);
+            left -= 1;
+        }
+        None
+    }
+
+    /// Forgets a template that no container began to use meanwhile.
+    fn remove(&self, key: &Key, template: &Arc<Template>) {
+        let mut slots = self.slots();
+        let Some(slot) = slots.get(key) else { return };
+        // One that is locked is being made anew.
+        let Ok(found) = slot.try_lock() else { return };
+        let same = matches!(&*found, Slot::Ready(ready) if Arc::ptr_eq(ready, template));
+        let unused = template.users.load(Ordering::Acquire) == 0;
+        drop(found);
+        if same && unused {
+            slots.remove(key);
+        }
+    }
+
+    /// What may be tried again is as good as what was never tried.
+    fn forget_refusals(&self) {
+        self.slots().retain(|_, slot| match slot.try_lock().as_deref() {
+            Ok(Slot::Refused { until, .. }) => Instant::now() < *until,
+            _ => true,
+        });
+    }
+
+    fn ready(&self) -> Vec<(Key, Arc<Template>)> {
+        let slots = self.slots();
+        let ready = slots.iter().filter_map(|(key, slot)| match &*slot.try_lock().ok()? {
+            Slot::Ready(template) => Some((*key, Arc::clone(template))),
+            _ => None,
+        });
+        ready.collect()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<Key, Arc<Mutex<Slot>>>> {
+        lock(&self.slots)
+    }
+}
+
+impl InUse {
+    fn new(template: &Arc<Template>) -> InUse {
+        template.users.fetch_add(1, Ordering::AcqRel);
+        InUse(Arc::clone(template))
+    }
+
+    /// The file to map.
+    pub fn image(&self) -> BorrowedFd<'_> {
+        self.0.image.as_fd()
+    }
+
+    /// Says that a container of it is ready: it is worth being kept.
+    pub fn proven(&self) {
+        self.0.proven.store(true, Ordering::Relaxed);
+    }
+
+    /// Forks from the zygote that the template was made by.
+    ///
+    /// # Errors
+    /// Those of [`Zygote::fork`]; with [`zygote::Error::Gone`] the template is of no use any more.
+    pub fn fork(
+        &self,
+        request: &zygote::ForkRequest<'_>,
+        descriptors: &zygote::ForkDescriptors<'_>,
+    ) -> zygote::Result<Forked> {
+        self.0.zygote.fork(request, descriptors)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        *lock(&self.0.last_used) = Instant::now();
+        if self.0.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+/// Drops templates when their time has come, as long as the server lives.
+pub async fn drop_idle(server: Arc<Server>) {
+    loop {
+        let changed = server.templates.changed.notified();
+        match server.templates.drop_idle(&server) {
+            Some(due) => drop(tokio::time::timeout_at(due.into(), changed).await),
+            None => changed.await,
+        }
+    }
+}
+
+fn image_file() -> Result<File, String> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    memfd_create("wamr-template", flags).map(File::from).map_err(|e| format!("make a file in memory: {e}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
