@@ -7,5 +7,7 @@ profile="${1:-release}"
 target=$(rustc -vV | sed -n 's/^host: //p')
 flags="-C target-feature=+crt-static -C relocation-model=static"
 variable="CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$target")_RUSTFLAGS"
-env "$variable=$flags" cargo build --locked --profile "$profile" --target "$target" -p containerd-shim-wamr-v1 >&2
+# Debian's libseccomp, which libcontainer calls: its archive is beside the shared library.
+seccomp=$(pkg-config --variable=libdir libseccomp)
+env "$variable=$flags" LIBSECCOMP_LINK_TYPE=static "LIBSECCOMP_LIB_PATH=$seccomp" cargo build --locked --profile "$profile" --target "$target" -p containerd-shim-wamr-v1 >&2
 echo "${CARGO_TARGET_DIR:-target}/$target/$profile/containerd-shim-wamr-v1"

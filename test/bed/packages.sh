@@ -3,9 +3,9 @@
 set -euo pipefail
 
 # clang, lld, wasi-libc, libclang-rt-14-dev-wasm32: C guests to wasm. libclang-dev: bindgen.
-# cmake, libsimde-dev: WAMR. protobuf-compiler: containerd's gRPC bindings of the tests.
+# libseccomp-dev: profiles of native containers. cmake, libsimde-dev: WAMR. protobuf-compiler: containerd's gRPC bindings of the tests.
 packages=(
-    build-essential clang lld libclang-dev cmake libsimde-dev pkg-config
+    build-essential clang lld libclang-dev cmake libsimde-dev pkg-config libseccomp-dev
     wasi-libc libclang-rt-14-dev-wasm32
     busybox-static patchelf iproute2 protobuf-compiler
 )

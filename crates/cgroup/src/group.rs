@@ -42,7 +42,27 @@ impl Cgroup {
     /// # Errors
     /// [`Error::AlreadyInUse`], [`Error::Io`], and those of [`Cgroup::apply`].
     pub fn create(host: &Host, path: &Path, limits: &Limits) -> Result<Self> {
-        let cgroup = Self::at(host, path);
+        Self::at(host, path).make(limits)
+    }
+
+    /// The same for a native container, which joins v1's remaining hierarchies too (`devices`, `net_cls`, `net_prio`,
+    /// `perf_event`).
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`].
+    pub fn create_native(host: &Host, path: &Path, limits: &Limits) -> Result<Self> {
+        let mut cgroup = Self::at(host, path);
+        let relative = path.relative();
+        cgroup.directories.extend(host.native_only().map(|root| Directory {
+            path: root.join(&relative),
+            root: root.to_owned(),
+            controllers: Controllers::default(),
+        }));
+        cgroup.make(limits)
+    }
+
+    fn make(self, limits: &Limits) -> Result<Self> {
+        let cgroup = self;
         let mut made = Made::default();
         for directory in &cgroup.directories {
             if !made.make(&directory.root, &directory.path)?
@@ -105,6 +125,13 @@ impl Cgroup {
     /// Its directories, to be kept for [`Cgroup::from_directories`].
     pub fn directories(&self) -> impl Iterator<Item = &FilePath> {
         self.directories.iter().map(|d| d.path.as_path())
+    }
+
+    /// Its place below each hierarchy's root, as an absolute path, and each hierarchy's mount point with the directory.
+    pub fn places(&self) -> (PathBuf, impl Iterator<Item = (&FilePath, &FilePath)>) {
+        let place = self.directories.first().and_then(|d| d.path.strip_prefix(&d.root).ok());
+        let place = FilePath::new("/").join(place.unwrap_or(FilePath::new("")));
+        (place, self.directories.iter().map(|d| (d.root.as_path(), d.path.as_path())))
     }
 
     /// Which version it belongs to.

@@ -43,8 +43,8 @@ struct Mounts {
     version: Version,
     /// Those a container joins, in the order of [`Controller::ALL`].
     joined: Vec<Hierarchy>,
-    /// Every other hierarchy's root: v1 controllers we have no use for, named hierarchies, v2 beside v1.
-    others: Vec<PathBuf>,
+    /// Every other hierarchy's options and root: v1 controllers we have no use for, named hierarchies, v2 beside v1.
+    others: Vec<(String, PathBuf)>,
     /// Whether systemd runs this host and thus owns the tree.
     systemd: bool,
 }
@@ -79,7 +79,7 @@ impl Host {
         for (options, root) in v1 {
             let controllers = Controllers::listed(&options);
             if controllers.is_empty() {
-                others.push(root);
+                others.push((options, root));
             } else {
                 joined.push(Hierarchy { root, controllers });
             }
@@ -90,11 +90,11 @@ impl Host {
         let v1 = joined.iter().any(|h| !h.controllers.and(holds_limits).is_empty());
         let version = match v2 {
             Some(root) if v1 => {
-                others.push(root);
+                others.push((String::new(), root));
                 Version::V1
             }
             Some(root) => {
-                others.extend(joined.drain(..).map(|h| h.root));
+                others.extend(joined.drain(..).map(|h| (String::new(), h.root)));
                 joined.push(Hierarchy { root, controllers: Controller::ALL.into_iter().collect() });
                 Version::V2
             }
@@ -120,11 +120,19 @@ impl Host {
         &self.0.joined
     }
 
+    /// Roots of v1 hierarchies that only a native program has a use for: device rules, network classes, performance
+    /// counters. None on v2.
+    pub(crate) fn native_only(&self) -> impl Iterator<Item = &FilePath> {
+        let wanted = |options: &str| options.split(',').any(|name| NATIVE_ONLY.contains(&name));
+        let others = self.0.others.iter().filter(move |_| self.0.version == Version::V1);
+        others.filter(move |(options, _)| wanted(options)).map(|(_, root)| root.as_path())
+    }
+
     /// The root and controllers of the hierarchy a directory lies in, strictly below its root.
     pub(crate) fn hierarchy_of(&self, directory: &FilePath) -> Option<(&FilePath, Controllers)> {
         let below = |root: &FilePath| directory.starts_with(root) && directory != root;
         let joined = self.0.joined.iter().map(|h| (h.root.as_path(), h.controllers));
-        let others = self.0.others.iter().map(|root| (root.as_path(), Controllers::default()));
+        let others = self.0.others.iter().map(|(_, root)| (root.as_path(), Controllers::default()));
         // The longest root: v2 may be mounted over the directory that holds the v1 mounts, or below it.
         joined.chain(others).filter(|(root, _)| below(root)).max_by_key(|(root, _)| root.as_os_str().len())
     }
@@ -144,6 +152,8 @@ impl Host {
         }
     }
 }
+
+const NATIVE_ONLY: [&str; 4] = ["devices", "net_cls", "net_prio", "perf_event"];
 
 #[derive(Default)]
 struct Found {
@@ -217,6 +227,7 @@ mod tests {
         let (root, controllers) = host.hierarchy_of(FilePath::new("/sys/fs/cgroup/systemd/a")).unwrap();
         assert_eq!((root, controllers), (FilePath::new("/sys/fs/cgroup/systemd"), Controllers::default()));
         assert!(host.hierarchy_of(FilePath::new("/sys/fs/cgroup/memory")).is_none());
+        assert_eq!(host.native_only().collect::<Vec<_>>(), [FilePath::new("/sys/fs/cgroup/net_cls")]);
         assert!(host.hierarchy_of(FilePath::new("/home/x")).is_none());
     }
 
@@ -229,6 +240,7 @@ mod tests {
         .unwrap();
         assert_eq!(host.version(), Version::V2);
         assert_eq!(host.joined()[0].root, FilePath::new("/sys/fs/my cgroup"));
+        assert_eq!(host.native_only().count(), 0);
     }
 
     #[test]

@@ -86,14 +86,8 @@ impl Kind {
                  from: it is compiled on the node"
             }
             Kind::Wat => "is wasm as text; translate it with wat2wasm and ship the .wasm",
-            Kind::Elf => {
-                "is a native Linux program, and native containers are not supported by this version; run this \
-                 container with the runtime class of runc"
-            }
-            Kind::Script => {
-                "is a script, and native containers are not supported by this version; run this container with the \
-                 runtime class of runc, or name the .wasm file itself as the command"
-            }
+            Kind::Elf => "is a native Linux program where a wasm module is expected",
+            Kind::Script => "is a script where a wasm module is expected; name the .wasm file itself",
             Kind::Empty => "is empty; build or copy the module again",
             Kind::Unknown => "is no wasm module: it does not start with the bytes 00 61 73 6d",
         };

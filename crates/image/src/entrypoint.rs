@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Origin, Result, Tree};
+use crate::{Error, Kind, Origin, Result, Tree};
 
 /// Most `#` in a command that are tried as the border between file and export.
 const BORDERS: usize = 8;
@@ -30,6 +30,13 @@ pub struct Found {
     pub export: Option<String>,
     /// Where its bytes live.
     pub origin: Origin,
+}
+
+impl Found {
+    /// Whether it is a Linux program, by its first bytes. One that cannot be read is not.
+    pub fn is_native(&self) -> bool {
+        matches!(Kind::of(&self.file), Ok(Kind::Elf | Kind::Script))
+    }
 }
 
 impl Entrypoint {

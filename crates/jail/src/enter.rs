@@ -55,7 +55,7 @@ pub fn enter(
     // Tried as root, who may search every directory but those of a root-squashing NFS.
     let cwd = attach::change_to_cwd(confinement.cwd);
 
-    rlimits::set_all(&confinement.rlimits, &mut warnings)?;
+    rlimits::set_rlimits(&confinement.rlimits, &mut warnings)?;
     if let Some(value) = confinement.oom_score_adj {
         labels::set_oom_score_adj(proc_dir, value, &mut warnings)?;
     }

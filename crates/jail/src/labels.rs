@@ -9,8 +9,11 @@ use rustix::io::Errno;
 use crate::{Error, error::Step};
 
 /// Sets `oom_score_adj`. Lowering it takes CAP_SYS_RESOURCE; a server without it leaves the process more
-/// likely to be killed than asked for, and says so.
-pub(crate) fn set_oom_score_adj(
+/// likely to be killed than asked for, and says so. `proc_dir` is a proc file system of this process's pid namespace.
+///
+/// # Errors
+/// [`Error::Kernel`].
+pub fn set_oom_score_adj(
     proc_dir: BorrowedFd<'_>,
     value: i32,
     warnings: &mut Vec<String>,
@@ -29,10 +32,22 @@ pub(crate) fn change_apparmor_profile(proc_dir: BorrowedFd<'_>, profile: &str) -
     if matches!(profile, "" | "unconfined") {
         return Ok(());
     }
-    let command = format!("changeprofile {profile}");
-    let done = match write(proc_dir, "self/attr/apparmor/current", &command) {
+    apparmor(proc_dir, "current", "changeprofile", profile)
+}
+
+/// Makes the next `execve` of this process enter an AppArmor profile.
+///
+/// # Errors
+/// [`Error::Label`].
+pub fn set_apparmor_on_exec(proc_dir: BorrowedFd<'_>, profile: &str) -> Result<(), Error> {
+    apparmor(proc_dir, "exec", "exec", profile)
+}
+
+fn apparmor(proc_dir: BorrowedFd<'_>, file: &str, command: &str, profile: &str) -> Result<(), Error> {
+    let command = format!("{command} {profile}");
+    let done = match write(proc_dir, &format!("self/attr/apparmor/{file}"), &command) {
         // Before Linux 5.8 there is only the file that all modules share.
-        Err(Errno::NOENT) => write(proc_dir, "self/attr/current", &command),
+        Err(Errno::NOENT) => write(proc_dir, &format!("self/attr/{file}"), &command),
         done => done,
     };
     done.map_err(|errno| {

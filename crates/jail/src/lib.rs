@@ -18,6 +18,7 @@ mod rootfs;
 
 // The zygote's and its child's half.
 mod attach;
+mod clone;
 mod credentials;
 mod enter;
 mod filter_program;
@@ -35,14 +36,17 @@ mod sysctl;
 mod confinement;
 mod error;
 
+pub use clone::{Side, fork_sibling};
 pub use confinement::{Attach, Confinement, Descriptors, Listen, NamespaceKind, Namespaces, Protocol, User};
 pub use detached::{Detached, bind, filesystem};
 pub use device_nodes::DeviceNodes;
 pub use enter::{Entered, enter};
 pub use error::Error;
+pub use labels::{set_apparmor_on_exec, set_oom_score_adj};
 pub use minimal_root::MinimalRoot;
 pub use mount_options::{MountOptions, Propagation, parse_options};
 pub use namespaces::clone_flags;
-pub use rootfs::{RootfsMount, rootfs};
+pub use rlimits::set_rlimits;
+pub use rootfs::{RootfsMount, attach_rootfs, rootfs};
 pub use seclude::seclude;
 pub use syscall_filter::Filter;

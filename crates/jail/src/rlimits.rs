@@ -4,9 +4,12 @@ use std::io;
 
 use crate::{Error, error::Step};
 
-/// Sets each limit, in the spec's order. A hard limit above the present one, which a server without
+/// Sets each limit of this process, (`RLIMIT_*` number, soft, hard), in the spec's order. A hard limit above the present one, which a server without
 /// CAP_SYS_RESOURCE cannot grant, is cut to it and reported: a lower limit confines more, not less.
-pub(crate) fn set_all(rlimits: &[(u32, u64, u64)], warnings: &mut Vec<String>) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Kernel`] for anything but a missing capability.
+pub fn set_rlimits(rlimits: &[(u32, u64, u64)], warnings: &mut Vec<String>) -> Result<(), Error> {
     for (resource, soft, hard) in rlimits.iter().copied() {
         let words = || format!("set resource limit {resource} to {soft}/{hard}");
         match prlimit(resource, Some((soft, hard))) {

@@ -41,6 +41,23 @@ pub fn rootfs(mounts: &[RootfsMount], fallback_dir: &Path) -> Result<OwnedFd, Er
     Ok(root)
 }
 
+/// Makes the root of a native container and attaches it at `dir` in the server's mount namespace, where hooks and
+/// monitors of the host look for it. Given no mounts, `dir` is the root already.
+///
+/// What is there stays until it is unmounted.
+///
+/// # Errors
+/// As [`rootfs`].
+pub fn attach_rootfs(mounts: &[RootfsMount], dir: &Path) -> Result<(), Error> {
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    let root = assemble(mounts, dir)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&root, c"", CWD, dir, flags)
+        .step(|| format!("attach the root file system at {}", dir.display()))
+}
+
 fn assemble(mounts: &[RootfsMount], fallback_dir: &Path) -> Result<OwnedFd, Error> {
     match mounts {
         [] => private_clone(fallback_dir),

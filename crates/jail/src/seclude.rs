@@ -23,7 +23,7 @@ pub fn seclude(rlimits: &[(u32, u64, u64)]) -> Result<(), Error> {
     unsafe { unshare_unsafe(parts) }.step(|| "part from the host's network".into())?;
     drop(MinimalRoot::enter()?);
     // Below the present limits, so there is nothing to be warned of.
-    rlimits::set_all(rlimits, &mut Vec::new())?;
+    rlimits::set_rlimits(rlimits, &mut Vec::new())?;
     close_from(3).step(|| "close inherited descriptors".into())?;
     credentials::become_user(&User { uid: NOBODY, gid: NOBODY, groups: Vec::new(), umask: None })?;
     Filter::computing()?.install()

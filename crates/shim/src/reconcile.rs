@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::container;
 use crate::control;
 use crate::record::Record;
 use crate::rendezvous::{Rendezvous, crashed_log};
@@ -20,14 +21,9 @@ pub fn clean(bundle: &Path) {
         Ok(None) => {}
         Err(e) => log::warn!("{}: {e}", bundle.display()),
     }
-    // Ours is never mounted here, but containerd leaves it to shims to make sure.
-    let rootfs = bundle.join("rootfs");
-    while rustix::mount::unmount(
-        &rootfs,
-        rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
-    )
-    .is_ok()
-    {}
+    container::remove_native(bundle);
+    // A wasm container's is never mounted here, but containerd leaves it to shims to make sure.
+    container::unmount(&bundle.join("rootfs"));
     Record::remove(bundle);
 }
 

@@ -13,6 +13,9 @@ pub struct Record {
     pub server: PathBuf,
     /// The container's cgroup, one directory per hierarchy.
     pub cgroup: Vec<PathBuf>,
+    /// Where a native container's root is mounted on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
 }
 
 const NAME: &str = "wamr.json";
@@ -57,7 +60,8 @@ mod tests {
         let bundle = std::env::temp_dir().join(format!("wamr-record-{}", std::process::id()));
         fs::create_dir_all(&bundle).unwrap();
         assert_eq!(Record::read(&bundle).unwrap(), None);
-        let record = Record { server: "/run/x".into(), cgroup: vec!["/sys/fs/cgroup/memory/a".into()] };
+        let record =
+            Record { server: "/run/x".into(), cgroup: vec!["/sys/fs/cgroup/memory/a".into()], root: None };
         record.write(&bundle).unwrap();
         assert_eq!(Record::read(&bundle).unwrap(), Some(record));
         fs::write(bundle.join(NAME), "{").unwrap();

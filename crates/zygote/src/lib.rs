@@ -21,7 +21,6 @@
 //! `server half`: [`Zygote`], [`Forked`]. `zygote half`: [`serve`].
 
 mod builder;
-mod clone;
 mod container;
 mod frame;
 mod gate;

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use jail::{Descriptors, NamespaceKind};
 use serde::{Deserialize, Serialize};
 
-use crate::clone::{Side, fork_sibling};
 use crate::request::{DescriptorMap, ForkRequest};
 use crate::{container, frame};
 
@@ -107,10 +106,10 @@ fn answer(
     }
     let namespaces = jail::clone_flags(&request.confinement);
     // SAFETY: the zygote starts no thread.
-    let side = unsafe { fork_sibling(namespaces, handed.cgroup_v2.as_ref().map(AsFd::as_fd)) };
+    let side = unsafe { jail::fork_sibling(namespaces, handed.cgroup_v2.as_ref().map(AsFd::as_fd)) };
     match side {
-        Ok(Side::Child) => container::run(warm, &request, handed),
-        Ok(Side::Parent(pid, pidfd)) => {
+        Ok(jail::Side::Child) => container::run(warm, &request, handed),
+        Ok(jail::Side::Parent(pid, pidfd)) => {
             if handed.join_pid.is_some() {
                 enter_pid_namespace(own_pids)?;
             }

@@ -356,7 +356,6 @@ fn what_cannot_be_run_is_refused_in_words_and_leaves_nothing() {
         .file("/bin/wait.wasm", guest("wait"))
         .file("/bin/no_start.wasm", guest("no_start"))
         .file("/bin/torn.wasm", &guest("wait")[..200])
-        .file("/bin/native", e2e::busybox_bytes())
         .file("/bin/text.wasm", "hello");
     let image = Image::new("e2e.local/refused:1").layer(layer);
     namespace.import(&image);
@@ -367,7 +366,6 @@ fn what_cannot_be_run_is_refused_in_words_and_leaves_nothing() {
         ("/bin/missing.wasm", "missing.wasm"),
         ("/bin/no_start.wasm", "_start"),
         ("/bin/torn.wasm", ""),
-        ("/bin/native", "native"),
         ("/bin/text.wasm", "text.wasm"),
         ("", ""),
     ];

@@ -32,6 +32,7 @@ pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
         "delete" => finish(delete::delete(&flags)),
         "serve" => finish(crate::server::serve(&flags).map(|()| Vec::new())),
         "zygote" => finish(serve_zygote().map(|()| Vec::new())),
+        "native" => finish(native::serve().map(|()| Vec::new())),
         "" => fail("containerd starts this program; it needs an action: start or delete (or -v, -info)"),
         other => fail(&format!("unknown action {other:?}: start and delete are known")),
     }

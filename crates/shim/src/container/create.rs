@@ -15,6 +15,7 @@ use jail::NamespaceKind;
 use protobuf::well_known_types::any::Any;
 
 use super::launch::cgroup_error;
+use super::native::is_native;
 use super::wasm::WasmContents;
 use super::{Container, Kind, Process, pause};
 use crate::config::Config;
@@ -58,7 +59,13 @@ pub fn check_id(id: &str) -> Result<()> {
 /// # Errors
 /// In words for the user; nothing is left behind.
 pub fn create(server: &Server, creation: Creation) -> Result<Container> {
-    let mut plan = plan(server, &creation)?;
+    let json = config_json(&creation)?;
+    let mut plan = match plan(server, &creation, &json) {
+        Ok(plan) => plan,
+        // It may be a native container's: hooks and device nodes are for those.
+        Err(_) if is_native(&creation, &json) => return super::native::create(server, creation, &json),
+        Err(refusal) => return Err(refusal),
+    };
     // Unless the pod has a pause container, which is a container like any other.
     if let Some(sandbox) = plan.kubernetes.sandbox_id.as_deref().and_then(|id| server.sandboxes.get(id).ok())
     {
@@ -66,7 +73,12 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     }
     let wasm = match plan.kubernetes.container_type {
         Some(ContainerType::Sandbox) => None,
-        _ => Some(WasmContents::open(server, &plan, &creation)?),
+        _ => match WasmContents::open(server, &plan, &creation) {
+            Ok(Some(wasm)) => Some(wasm),
+            Ok(None) => return super::native::create(server, creation, &json),
+            Err(_) if is_native(&creation, &json) => return super::native::create(server, creation, &json),
+            Err(refusal) => return Err(refusal),
+        },
     };
     let join = open_namespaces(&plan)?;
     let (guest_ends, kept) =
@@ -82,6 +94,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     let record = Record {
         server: server.place.directory().to_owned(),
         cgroup: cgroup.directories().map(Path::to_owned).collect(),
+        root: None,
     };
     record.write(&creation.bundle).map_err(|e| {
         Error::io(format!("write the container's record into {}", creation.bundle.display()), &e)
@@ -107,14 +120,18 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         cgroup,
         stack_size: plan.wasm_stack_size,
         max_memory_pages: plan.max_memory_pages.into(),
+        native: None,
         execs: Default::default(),
         busy: Default::default(),
     })
 }
 
-fn plan(server: &Server, creation: &Creation) -> Result<Plan> {
+fn config_json(creation: &Creation) -> Result<Vec<u8>> {
     let path = creation.bundle.join("config.json");
-    let json = fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), &e))?;
+    fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), &e))
+}
+
+fn plan(server: &Server, creation: &Creation, json: &[u8]) -> Result<Plan> {
     let overrides = runtime_options::text(&creation.options)?;
     let own;
     let config = match overrides {
@@ -125,7 +142,7 @@ fn plan(server: &Server, creation: &Creation) -> Result<Plan> {
             &own
         }
     };
-    Plan::from_bundle(&json, &creation.bundle, config).map_err(|e| Error::Invalid(e.to_string()))
+    Plan::from_bundle(json, &creation.bundle, config).map_err(|e| Error::Invalid(e.to_string()))
 }
 
 fn open_namespaces(plan: &Plan) -> Result<Vec<(NamespaceKind, OwnedFd)>> {

@@ -41,6 +41,9 @@ pub fn exec(
             container.init.name
         )));
     }
+    if container.kind == Kind::Native {
+        return super::native::exec(server, container, exec_id, process_json, request);
+    }
     let process = spec::Process::from_json(process_json).map_err(|e| Error::Invalid(e.to_string()))?;
     let (root, join) = inside(container)?;
     let failed = |e: image::Error| Error::of(e, Error::Invalid);
@@ -49,7 +52,11 @@ pub fn exec(
     let path = process.env.iter().find_map(|variable| variable.strip_prefix("PATH="));
     let args0 = process.args.first().map(String::as_str).unwrap_or_default();
     let found = Entrypoint::parse(args0, &process.cwd, path).and_then(|entrypoint| entrypoint.find(&tree));
-    let module = server.modules.identify(found.map_err(failed)?).map_err(failed)?;
+    let found = found.map_err(failed)?;
+    if found.is_native() {
+        return super::native::exec(server, container, exec_id, process_json, request);
+    }
+    let module = server.modules.identify(found).map_err(failed)?;
     let top_level = tree.top_level_directories().map_err(failed)?;
     let plan = Plan { process, ..Plan::default() };
     let preopens = spec::preopens(&plan, &top_level);

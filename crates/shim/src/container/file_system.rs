@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use containerd_shim_protos::api::Mount;
-use image::{Entrypoint, Module, Tree};
+use image::{Entrypoint, Found, Tree};
 use jail::{Attach, Detached, DeviceNodes, MountOptions, RootfsMount};
 
 use super::create::Creation;
@@ -84,18 +84,17 @@ impl FileSystem {
         Ok(())
     }
 
-    /// The module that the container's arguments name.
+    /// The file that the container's arguments name.
     ///
     /// # Errors
-    /// In words for the user: what was looked for where, or why the file cannot be run.
-    pub fn module(&self, server: &Server, plan: &Plan) -> Result<Module> {
+    /// In words for the user: what was looked for where.
+    pub fn find(&self, plan: &Plan) -> Result<Found> {
         let failed = |e: image::Error| Error::of(e, Error::Invalid);
         let process = &plan.process;
         let path = process.env.iter().find_map(|variable| variable.strip_prefix("PATH="));
         let args0 = process.args.first().map(String::as_str).unwrap_or_default();
         let entrypoint = Entrypoint::parse(args0, &process.cwd, path).map_err(failed)?;
-        let found = entrypoint.find(&self.tree()?).map_err(failed)?;
-        server.modules.identify(found).map_err(failed)
+        entrypoint.find(&self.tree()?).map_err(failed)
     }
 
     /// Directories directly below `/`, for preopens.
@@ -139,7 +138,7 @@ impl FileSystem {
     }
 }
 
-fn rootfs_mount(mount: &Mount) -> RootfsMount {
+pub fn rootfs_mount(mount: &Mount) -> RootfsMount {
     RootfsMount {
         kind: mount.type_.clone(),
         source: mount.source.clone(),

@@ -82,6 +82,14 @@ pub async fn start(server: &Arc<Server>, container: &Arc<Container>, exec_id: &s
             server.publisher.publish(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
         }
     })?;
+    if exec_id.is_empty() && container.native.as_ref().is_some_and(|native| native.poststart) {
+        let (server, container) = (Arc::clone(server), Arc::clone(container));
+        blocking(move || {
+            super::native::started(&server, &container);
+            Ok(())
+        })
+        .await?;
+    }
     Ok(pid)
 }
 
@@ -188,8 +196,12 @@ pub async fn remove(server: &Arc<Server>, container: &Arc<Container>) -> Result<
 
 async fn dismantle(server: &Arc<Server>, container: &Arc<Container>) -> Result<()> {
     server.oom.unwatch(&container.id);
-    let container = Arc::clone(container);
-    blocking(move || container.dismantle()).await
+    let (server, container) = (Arc::clone(server), Arc::clone(container));
+    blocking(move || {
+        super::native::stopped(&server, &container)?;
+        container.dismantle()
+    })
+    .await
 }
 
 fn announce_delete(server: &Server, container: &Container, exit: Exit) {

@@ -6,6 +6,7 @@ mod exec;
 mod file_system;
 mod launch;
 mod lifecycle;
+mod native;
 mod pause;
 mod phase;
 mod process;
@@ -26,6 +27,7 @@ pub use crate::blocking::blocking;
 pub use create::{Creation, check_id};
 pub use launch::Parts;
 pub use lifecycle::{create, delete, exec, pause, remove, resume, start};
+pub use native::{Native, remove as remove_native, unmount};
 pub use phase::Phase;
 pub use process::Process;
 pub use registry::Registry;
@@ -45,6 +47,8 @@ pub enum Kind {
     Sandbox,
     /// A wasm guest.
     Wasm,
+    /// A Linux program.
+    Native,
 }
 
 /// One container, alive or ended but not yet deleted.
@@ -64,6 +68,8 @@ pub struct Container {
     pub stack_size: u32,
     /// Cap on linear memory for its modules, in pages of 64 KiB. Follows Update.
     pub max_memory_pages: Mutex<Option<u32>>,
+    /// Of a native container.
+    pub native: Option<Native>,
     execs: Mutex<HashMap<String, Arc<Process>>>,
     /// Held by the calls that change the container, so that two of them never interleave.
     pub busy: tokio::sync::Mutex<()>,
@@ -127,7 +133,10 @@ impl Container {
             return Err(Error::State(format!("{} has ended with status {}", self.init.name, exit.status)));
         }
         let limit = limits.memory.limit.filter(|limit| *limit != 0);
-        let pages = spec::memory_pages(limit).map_err(|e| Error::Invalid(e.to_string()))?;
+        let pages = match self.kind {
+            Kind::Native => None,
+            _ => spec::memory_pages(limit).map_err(|e| Error::Invalid(e.to_string()))?,
+        };
         // The kernel of a v2 host would meet such a limit by killing; that of v1 refuses by itself, with EBUSY.
         let memory = Memory { check_before_update: self.cgroup.version() == Version::V2, ..limits.memory };
         self.cgroup.apply(&Limits { memory, ..limits.clone() }).map_err(|error| match error {
@@ -208,6 +217,7 @@ impl Container {
         let failed = |e: cgroup::Error| Error::Internal(format!("clean up container {:?}: {e}", self.id));
         self.cgroup.kill().map_err(failed)?;
         self.cgroup.remove().map_err(failed)?;
+        native::remove(&self.bundle);
         Record::remove(&self.bundle);
         Ok(())
     }

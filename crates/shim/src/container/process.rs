@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use zygote::{Gate, MemoryCap};
+use zygote::{Forked, MemoryCap};
 
 use super::launch::Parts;
 use super::phase::Phase;
@@ -15,6 +15,24 @@ use super::templates::InUse;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::stdio::{self, Kept};
+
+/// What a process that is made waits on.
+#[derive(Debug)]
+pub enum Gate {
+    /// Forked by the zygote.
+    Forked(zygote::Gate),
+    /// Made by a helper.
+    Native(native::Gate),
+}
+
+impl Gate {
+    fn open(self) -> std::io::Result<()> {
+        match self {
+            Gate::Forked(gate) => gate.open(),
+            Gate::Native(gate) => gate.open(),
+        }
+    }
+}
 
 /// A forked process. Shared by the calls that concern it and by the task that waits for its end.
 #[derive(Debug)]
@@ -39,15 +57,26 @@ impl Process {
     /// A process that stands before its guest's first instruction.
     pub fn new(name: String, launched: Parts, request: stdio::Request, stdio: Kept) -> Process {
         let Parts { forked, gate, memory_cap, template } = launched;
+        let process = Process::made(name, forked, Gate::Forked(gate), request, stdio);
+        Process { memory_cap, template: Mutex::new(template), ..process }
+    }
+
+    /// A native process that stands before its program.
+    pub fn native(name: String, made: native::Made, request: stdio::Request, stdio: Kept) -> Process {
+        let forked = Forked { pid: made.pid, pidfd: made.pidfd };
+        Process::made(name, forked, Gate::Native(made.gate), request, stdio)
+    }
+
+    fn made(name: String, forked: Forked, gate: Gate, request: stdio::Request, stdio: Kept) -> Process {
         Process {
             name,
             pid: forked.pid,
             request,
             stdio,
             pidfd: forked.pidfd,
-            memory_cap,
+            memory_cap: None,
             gate: Mutex::new(Some(gate)),
-            template: Mutex::new(template),
+            template: Mutex::new(None),
             phase: Mutex::new(Phase::Created),
             ended: watch::Sender::new(None),
         }

@@ -9,7 +9,7 @@ use zygote::{Entry, Guest, Preopen, Wasm};
 use super::create::Creation;
 use super::file_system::FileSystem;
 use super::launch::Launch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::server::Server;
 use crate::spec::{self, Plan, Process};
 use crate::stdio::GuestEnds;
@@ -23,15 +23,20 @@ pub struct WasmContents {
 }
 
 impl WasmContents {
-    /// Mounts the file system and finds the module in it.
+    /// Mounts the file system and finds the module in it. `None` if what the container's arguments name is a native
+    /// program.
     ///
     /// # Errors
     /// In words for the user.
-    pub fn open(server: &Server, plan: &Plan, creation: &Creation) -> Result<WasmContents> {
+    pub fn open(server: &Server, plan: &Plan, creation: &Creation) -> Result<Option<WasmContents>> {
         let file_system = FileSystem::new(server, plan, creation)?;
-        let module = file_system.module(server, plan)?;
+        let found = file_system.find(plan)?;
+        if found.is_native() {
+            return Ok(None);
+        }
+        let module = server.modules.identify(found).map_err(|e| Error::of(e, Error::Invalid))?;
         let preopens = spec::preopens(plan, &file_system.top_level_directories()?);
-        Ok(WasmContents { file_system, module, preopens })
+        Ok(Some(WasmContents { file_system, module, preopens }))
     }
 
     /// The process that runs it.

@@ -16,7 +16,8 @@ pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
     let process = &container.init;
     let exit = process.reap().await;
     let execs = container.execs();
-    if !execs.is_empty() {
+    let others = container.native.as_ref().is_some_and(|native| !native.own_pid_namespace);
+    if others || !execs.is_empty() {
         // With a pid namespace of its own the kernel has killed them; with the host's or the pod's it has not.
         let this = Arc::clone(&container);
         if let Err(e) = blocking(move || this.kill_rest()).await {

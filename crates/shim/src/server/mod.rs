@@ -51,6 +51,8 @@ pub struct Server {
     pub registry: Registry,
     /// All pods made through the Sandbox API.
     pub sandboxes: Sandboxes,
+    /// What helpers of native containers run, made for the first one.
+    pub native: OnceLock<native::Program>,
     /// The device nodes every container's `/dev` is a clone of, made for the first one.
     pub device_nodes: OnceLock<jail::DeviceNodes>,
 }
@@ -146,6 +148,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         publisher: Publisher::start(flags.ttrpc_address.clone(), &flags.namespace),
         registry: Registry::default(),
         sandboxes: Sandboxes::default(),
+        native: OnceLock::new(),
         device_nodes: OnceLock::new(),
     });
     let task = tokio::net::UnixListener::from_std(task).map_err(failed("listen for containerd"))?;

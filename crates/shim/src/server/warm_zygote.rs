@@ -13,6 +13,8 @@ const PROGRAM: &str = "/proc/self/exe";
 pub enum Duty {
     /// Start a zygote.
     Spawn(SyncSender<zygote::Result<Zygote>>),
+    /// Start another program: containers made by it are the thread's children like those of a zygote.
+    Run(Box<dyn FnOnce() + Send>),
     /// End the process.
     End,
 }
@@ -35,9 +37,13 @@ impl MainThread {
 
     /// Does what is asked until the end.
     pub fn run(self) {
-        while let Ok(Duty::Spawn(reply)) = self.0.recv() {
-            // Nobody waits any more if this fails.
-            let _ = reply.send(Zygote::spawn(Path::new(PROGRAM)));
+        while let Ok(duty) = self.0.recv() {
+            match duty {
+                // Nobody waits any more if this fails.
+                Duty::Spawn(reply) => drop(reply.send(Zygote::spawn(Path::new(PROGRAM)))),
+                Duty::Run(work) => work(),
+                Duty::End => return,
+            }
         }
     }
 }
@@ -70,6 +76,18 @@ impl WarmZygote {
     /// The present one, which may be dead.
     pub fn present(&self) -> Arc<Zygote> {
         Arc::clone(&self.lock())
+    }
+
+    /// Starts a program on the main thread. Blocks.
+    ///
+    /// # Errors
+    /// Those of starting it.
+    pub fn start_program(&self, mut command: std::process::Command) -> std::io::Result<std::process::Child> {
+        let ending = || std::io::Error::other("the server is ending");
+        let (reply, answer) = sync_channel(1);
+        let work = Box::new(move || drop(reply.send(command.spawn())));
+        self.main_thread.send(Duty::Run(work)).map_err(|_| ending())?;
+        answer.recv().map_err(|_| ending())?
     }
 
     /// Ends the zygote, then the main thread's loop and with it the process.

@@ -79,30 +79,13 @@ pub(super) fn mounts(spec: &oci::Spec, bundle: &Path) -> Result<Vec<Mount>> {
 
 fn one(i: usize, mount: &oci::Mount, label: Option<&str>, bundle: &Path) -> Result<Mount> {
     let field = |name: &str| format!("mounts[{i}].{name}");
-    for (name, mappings) in [("uidMappings", mount.uid_mappings()), ("gidMappings", mount.gid_mappings())] {
-        if mappings.as_ref().is_some_and(|mappings| !mappings.is_empty()) {
-            let advice = "id-mapped mounts need user namespaces; run the pod without them";
-            return Err(SpecError::unsupported(field(name), mount.destination().display(), advice));
-        }
-    }
+    refuse(i, mount)?;
     let destination = clean(mount.destination()).ok_or_else(|| {
         let why = "it must be an absolute path below / in valid UTF-8";
         SpecError::invalid(field("destination"), mount.destination().display(), why)
     })?;
     no_nul(field("destination"), &destination)?;
     let mut options = mount.options().clone().unwrap_or_default();
-    for option in &options {
-        no_nul(field("options"), option)?;
-        let word = option.split('=').next().unwrap_or_default();
-        if matches!(word, "idmap" | "ridmap") {
-            let advice = "id-mapped mounts need user namespaces; run the pod without them";
-            return Err(SpecError::unsupported(field("options"), option, advice));
-        }
-        if word == "tmpcopyup" {
-            let advice = "leave it out, or copy the image's files in the container itself";
-            return Err(SpecError::unsupported(field("options"), option, advice));
-        }
-    }
     let given = |word: &str| options.iter().any(|option| option == word);
     let kind = mount.typ().as_deref().unwrap_or_default();
     let source_path = mount.source().clone().unwrap_or_default();
@@ -140,6 +123,27 @@ fn one(i: usize, mount: &oci::Mount, label: Option<&str>, bundle: &Path) -> Resu
         Source::DeviceNodes { .. } | Source::Skip(_) => {}
     }
     Ok(Mount { destination, source, options })
+}
+
+/// Refuses what no container of this runtime gets.
+pub(super) fn refuse(i: usize, mount: &oci::Mount) -> Result<()> {
+    let field = |name: &str| format!("mounts[{i}].{name}");
+    let id_mapped = "id-mapped mounts need user namespaces; run the pod without them";
+    for (name, mappings) in [("uidMappings", mount.uid_mappings()), ("gidMappings", mount.gid_mappings())] {
+        if mappings.as_ref().is_some_and(|mappings| !mappings.is_empty()) {
+            return Err(SpecError::unsupported(field(name), mount.destination().display(), id_mapped));
+        }
+    }
+    for option in mount.options().iter().flatten() {
+        no_nul(field("options"), option)?;
+        let advice = match option.split('=').next().unwrap_or_default() {
+            "idmap" | "ridmap" => id_mapped,
+            "tmpcopyup" => "leave it out, or copy the image's files in the container itself",
+            _ => continue,
+        };
+        return Err(SpecError::unsupported(field("options"), option, advice));
+    }
+    Ok(())
 }
 
 fn no_devices(options: &mut Vec<String>, recursive: bool) {

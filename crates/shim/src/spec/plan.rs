@@ -122,8 +122,8 @@ impl Plan {
     }
 }
 
-/// Refuses what is not about a Linux container or runs outside it.
-fn refuse(spec: &oci::Spec) -> Result<()> {
+/// Refuses what is not about a Linux container.
+pub(super) fn refuse_platform(spec: &oci::Spec) -> Result<()> {
     let version = spec.version();
     if version.split('.').next() != Some("1") {
         return Err(SpecError::invalid(
@@ -143,6 +143,12 @@ fn refuse(spec: &oci::Spec) -> Result<()> {
             return Err(SpecError::unsupported(section, "set", "it is for another platform; leave it out"));
         }
     }
+    Ok(())
+}
+
+/// Refuses also what runs outside the container.
+fn refuse(spec: &oci::Spec) -> Result<()> {
+    refuse_platform(spec)?;
     let Some(hooks) = spec.hooks() else { return Ok(()) };
     #[allow(deprecated, reason = "it is only looked at to refuse it")]
     let lists = [
@@ -162,8 +168,8 @@ fn refuse(spec: &oci::Spec) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what a guest would notice the lack of.
-fn refuse_linux(linux: &oci::Linux) -> Result<()> {
+/// Refuses what no container of this runtime gets, and would notice the lack of.
+pub(super) fn refuse_everywhere(linux: &oci::Linux) -> Result<()> {
     let not = |field: &str, value: &dyn std::fmt::Display, advice| {
         Err(SpecError::unsupported(field, value, advice))
     };
@@ -185,20 +191,7 @@ fn refuse_linux(linux: &oci::Linux) -> Result<()> {
         return not("linux.memoryPolicy", &"set", "leave it out; use linux.resources.cpu.mems");
     }
     if let Some(clock) = linux.time_offsets().iter().flatten().map(|(clock, _)| clock).min() {
-        return not("linux.timeOffsets", clock, "leave it out: a wasm container sees the host's clocks");
-    }
-    if let Some(personality) = linux.personality() {
-        if personality.domain() != oci::LinuxPersonalityDomain::PerLinux {
-            return not("linux.personality.domain", &"LINUX32", "leave it out: wasm does not depend on it");
-        }
-        if let Some(flag) = personality.flags().iter().flatten().next() {
-            return not("linux.personality.flags", flag, "leave it out: wasm does not depend on it");
-        }
-    }
-    if let Some(path) = linux.seccomp().as_ref().and_then(|seccomp| seccomp.listener_path().as_ref()) {
-        let advice =
-            "system calls of a wasm container are filtered in the kernel, without an agent; leave it out";
-        return not("linux.seccomp.listenerPath", &path.display(), advice);
+        return not("linux.timeOffsets", clock, "leave it out: containers see the host's clocks");
     }
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
     let known =
@@ -213,7 +206,29 @@ fn refuse_linux(linux: &oci::Linux) -> Result<()> {
     Ok(())
 }
 
-fn root(spec: &oci::Spec, bundle: &Path) -> Result<Root> {
+/// Refuses what a wasm guest would notice the lack of.
+fn refuse_linux(linux: &oci::Linux) -> Result<()> {
+    let not = |field: &str, value: &dyn std::fmt::Display, advice| {
+        Err(SpecError::unsupported(field, value, advice))
+    };
+    refuse_everywhere(linux)?;
+    if let Some(personality) = linux.personality() {
+        if personality.domain() != oci::LinuxPersonalityDomain::PerLinux {
+            return not("linux.personality.domain", &"LINUX32", "leave it out: wasm does not depend on it");
+        }
+        if let Some(flag) = personality.flags().iter().flatten().next() {
+            return not("linux.personality.flags", flag, "leave it out: wasm does not depend on it");
+        }
+    }
+    if let Some(path) = linux.seccomp().as_ref().and_then(|seccomp| seccomp.listener_path().as_ref()) {
+        let advice =
+            "system calls of a wasm container are filtered in the kernel, without an agent; leave it out";
+        return not("linux.seccomp.listenerPath", &path.display(), advice);
+    }
+    Ok(())
+}
+
+pub(super) fn root(spec: &oci::Spec, bundle: &Path) -> Result<Root> {
     let Some(root) = spec.root() else {
         return Err(SpecError::missing("root", "a container needs a root file system"));
     };
@@ -236,7 +251,7 @@ fn name(field: &str, name: &Option<String>, namespaces: &Namespaces) -> Result<O
     Ok(Some(name.clone()))
 }
 
-fn cgroups_path(linux: &oci::Linux) -> Result<Option<String>> {
+pub(super) fn cgroups_path(linux: &oci::Linux) -> Result<Option<String>> {
     let Some(path) = linux.cgroups_path().as_ref().filter(|path| !path.as_os_str().is_empty()) else {
         return Ok(None);
     };

@@ -150,7 +150,7 @@ fn user(user: &oci::User) -> Result<jail::User> {
     Ok(jail::User { uid: user.uid(), gid: user.gid(), groups, umask: user.umask() })
 }
 
-fn console_size(process: &oci::Process) -> Result<Option<(u16, u16)>> {
+pub(super) fn console_size(process: &oci::Process) -> Result<Option<(u16, u16)>> {
     let Some(size) = process.console_size() else { return Ok(None) };
     let number = |name: &str, value: u64| {
         let field = || format!("process.consoleSize.{name}");
@@ -204,7 +204,7 @@ fn resource(kind: oci::PosixRlimitType) -> u32 {
     }
 }
 
-fn oom_score_adj(process: &oci::Process) -> Result<Option<i32>> {
+pub(super) fn oom_score_adj(process: &oci::Process) -> Result<Option<i32>> {
     match process.oom_score_adj() {
         Some(value) if !(-1000..=1000).contains(&value) => {
             Err(SpecError::invalid("process.oomScoreAdj", value, "it must be -1000 to 1000"))

@@ -91,9 +91,24 @@ pub fn open(
     Ok((GuestEnds([stdin, stdout, stderr]), kept))
 }
 
-fn open_terminal(request: &Request, console: Option<(u16, u16)>) -> Result<(GuestEnds, Kept)> {
+/// Connects the server's end of a terminal that a native process has brought along. As [`open`] otherwise.
+///
+/// # Errors
+/// As [`open`].
+pub fn connect(request: &Request, console: Option<(u16, u16)>, master: OwnedFd) -> Result<Kept> {
+    let (stdin, stdout) = terminal_paths(request)?;
+    let terminal = terminal::connect(master, stdin, stdout, console);
+    let terminal = terminal.map_err(|e| Error::io("connect the terminal", &e))?;
+    Ok(Kept { terminal: Mutex::new(Some(terminal)), ..Kept::default() })
+}
+
+fn terminal_paths(request: &Request) -> Result<(Option<PathBuf>, Option<PathBuf>)> {
     let path = |name, given: &str| (!given.is_empty()).then(|| path_of(name, given)).transpose();
-    let (stdin, stdout) = (path("stdin", &request.stdin)?, path("stdout", &request.stdout)?);
+    Ok((path("stdin", &request.stdin)?, path("stdout", &request.stdout)?))
+}
+
+fn open_terminal(request: &Request, console: Option<(u16, u16)>) -> Result<(GuestEnds, Kept)> {
+    let (stdin, stdout) = terminal_paths(request)?;
     let failed = |e: std::io::Error| Error::io("open a terminal", &e);
     let (end, terminal) = terminal::open(stdin, stdout, console).map_err(failed)?;
     let copy = || end.try_clone().map_err(failed);

@@ -34,12 +34,24 @@ pub fn open(
     size: Option<(u16, u16)>,
 ) -> io::Result<(OwnedFd, Terminal)> {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-    fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
     grantpt(&master)?;
     unlockpt(&master)?;
     let name = ptsname(&master, Vec::new())?;
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let guest = rustix::fs::open(name.as_c_str(), flags, Mode::empty())?;
+    Ok((guest, connect(master, stdin, stdout, size)?))
+}
+
+/// Connects the server's end of a terminal with the FIFOs `stdin` and `stdout`.
+///
+/// Must be called within the runtime.
+pub fn connect(
+    master: OwnedFd,
+    stdin: Option<PathBuf>,
+    stdout: Option<PathBuf>,
+    size: Option<(u16, u16)>,
+) -> io::Result<Terminal> {
+    fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
     if let Some((rows, columns)) = size {
         set_size(master.as_fd(), rows, columns)?;
     }
@@ -56,7 +68,7 @@ pub fn open(
         let master = pipe::Receiver::from_owned_fd_unchecked(master.try_clone()?)?;
         output = Some(Copying(tokio::spawn(copy_output(master, fifo))));
     }
-    Ok((guest, Terminal { master: Some(master), input, output }))
+    Ok(Terminal { master: Some(master), input, output })
 }
 
 impl Terminal {

@@ -25,21 +25,26 @@ struct CloneArgs {
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// The two sides of a fork.
-pub(crate) enum Side {
+#[derive(Debug)]
+pub enum Side {
     /// In the calling process: the child's id as seen here, and its pidfd.
     Parent(i32, OwnedFd),
     /// In the new process.
     Child,
 }
 
-/// Forks. `namespaces` are `CLONE_NEW*` flags; the child enters `cgroup` (a v2 directory) if there is one.
+/// Forks. The child's parent is the caller's. `namespaces` are `CLONE_NEW*` flags; the child enters `cgroup` (a v2
+/// directory) if there is one.
 ///
 /// The C library is not told: its cached thread id of the main thread is kept right through
 /// `CLONE_CHILD_SETTID`, at the address it registered with the kernel itself (`PR_GET_TID_ADDRESS`).
 ///
+/// # Errors
+/// The kernel's.
+///
 /// # Safety
 /// The calling process must have a single thread. Else the child would hold locks that nobody releases.
-pub(crate) unsafe fn fork_sibling(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+pub unsafe fn fork_sibling(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: namespaces | (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64,
