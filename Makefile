@@ -5,10 +5,10 @@ TEST ?=
 N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-load test-cgroup2 build build-aotc lint bench clean packages
+.PHONY: help run test test-load test-cgroup2 test-kubernetes build build-aotc lint bench clean packages
 
 help: ## List the commands
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Set up and run one wasm container on a private containerd, and show what it costs
 	@test/sample/run.sh
@@ -21,6 +21,9 @@ test-load: ## 1,000 containers, then 400 at once with 50 execs a second for a mi
 
 test-cgroup2: packages ## On emulated hosts with cgroup v2 alone, without and with systemd
 	@test/cgroup2/run.sh
+
+test-kubernetes: ## Pods on a real Kubernetes cluster, on two containerd releases (CONTAINERD=2.1.9 TEST=name pick)
+	@test/kubernetes/run.sh --containerd "$(CONTAINERD)" $(if $(TEST),--test "$(TEST)") $(if $(IF_BUILT),--if-built)
 
 build: packages ## Build the release binary and say where it is
 	@deploy/build.sh

@@ -51,7 +51,7 @@ export SHIM_DIR
 
 if [[ -z $name ]]; then
     say "unit tests"
-    cargo test --workspace --exclude e2e
+    cargo test --workspace --exclude e2e --exclude kubernetes
 fi
 
 arguments=(test -p e2e)

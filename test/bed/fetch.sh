@@ -4,18 +4,15 @@
 #   test/bed/fetch.sh all                 everything the tests use
 #   test/bed/fetch.sh containerd 2.1.9    one release: containerd, ctr, containerd-shim-runc-v2, runc
 #   test/bed/fetch.sh busybox             the static busybox of the native image
+#   test/bed/fetch.sh cni                 CNI's plugins: bridge, host-local, loopback and others
 #   test/bed/fetch.sh path containerd 2.1.9   where it is (nothing is fetched)
 #
 # Cache: ${WAMR_TEST_CACHE:-$HOME/.cache/containerd-shim-wamr}/COMPONENT/VERSION/bin. The file
 # `complete` beside bin is written last: a folder without it is a broken fetch and is made anew.
 set -euo pipefail
 
-cache=${WAMR_TEST_CACHE:-${HOME:-/root}/.cache/containerd-shim-wamr}
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-arch=$(dpkg --print-architecture)
-
-say() { echo "bed: $*" >&2; }
-die() { say "$*"; exit 1; }
+# shellcheck source=test/bed/suite.sh
+source "$(dirname "${BASH_SOURCE[0]}")/suite.sh"
 
 # The Debian suites that may carry a containerd release, most likely first.
 suites_of() {
@@ -25,50 +22,6 @@ suites_of() {
         1.6.20) echo bookworm ;;
         *) die "no containerd $1 in this test bed; there are 2.1.9, 1.7.24 and 1.6.20" ;;
     esac
-}
-
-# apt of another suite: own sources, lists, cache and an empty status file, so the machine's own
-# package state is neither read nor changed.
-suite_apt() {
-    local suite=$1 command=$2 state=$cache/apt/$1
-    shift 2
-    mkdir -p "$state"/{lists/partial,archives/partial}
-    [[ -f $state/status ]] || : >"$state/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" \
-        >"$state/sources.list"
-    "$command" -q \
-        -oDir::Etc::sourcelist="$state/sources.list" -oDir::Etc::sourceparts=/dev/null \
-        -oDir::Etc::preferencesparts=/dev/null -oDir::Etc::preferences=/dev/null \
-        -oDir::State="$state" -oDir::State::Lists="$state/lists" -oDir::State::status="$state/status" \
-        -oDir::Cache="$state" -oDir::Cache::archives="$state/archives" \
-        -oAPT::Sandbox::User=root -oAcquire::Languages=none -oAcquire::Retries=3 "$@"
-}
-
-# Package lists are asked for once per run and suite.
-declare -A updated=()
-update() {
-    [[ -n ${updated[$1]:-} ]] && return
-    say "package lists of $1"
-    suite_apt "$1" apt-get update >"$cache/apt-$1.log" 2>&1 || { cat "$cache/apt-$1.log" >&2; return 1; }
-    updated[$1]=1
-}
-
-# Prints the newest package version whose upstream part equals $3, or nothing.
-exact_version() {
-    suite_apt "$1" apt-cache madison "$2" 2>/dev/null | awk -v want="$3" '
-        { version = $3; upstream = version; sub(/^[0-9]+:/, "", upstream); sub(/[~+-].*/, "", upstream)
-          if (upstream == want) { print version; exit } }'
-}
-
-# Downloads package[=version] of a suite and unpacks it into a folder.
-unpack() {
-    local suite=$1 package=$2 into=$3 work
-    work=$(mktemp -d "$cache/unpack.XXXXXX")
-    (cd "$work" && suite_apt "$suite" apt-get download "$package") >"$work/log" 2>&1 ||
-        { cat "$work/log" >&2; rm -rf "$work"; return 1; }
-    mkdir -p "$into"
-    dpkg -x "$work"/*.deb "$into"
-    rm -rf "$work"
 }
 
 # A runc built against a newer glibc than this machine's runs on its own release's, beside it.
@@ -136,17 +89,31 @@ fetch_busybox() {
     touch "$root/complete"
 }
 
+fetch_cni() {
+    local root=$cache/cni/sid
+    [[ -f $root/complete ]] && return
+    rm -rf "$root"
+    update sid || die "the mirror $mirror has no usable sid"
+    unpack sid containernetworking-plugins "$root/deb"
+    mkdir -p "$root/bin"
+    cp "$root"/deb/usr/lib/cni/{bridge,host-local,loopback,portmap} "$root/bin/"
+    rm -rf "$root/deb"
+    say "CNI: $("$root/bin/bridge" 2>&1 | head -n 1)"
+    touch "$root/complete"
+}
+
 path_of() {
     case $1 in
+        cni) echo "$cache/cni/sid/bin" ;;
         containerd) echo "$cache/containerd/${2:?version}/bin" ;;
         busybox) echo "$cache/busybox/bookworm/bin" ;;
-        *) die "no component $1; there are containerd and busybox" ;;
+        *) die "no component $1; there are containerd, busybox and cni" ;;
     esac
 }
 
 case ${1:-} in
     path) path_of "${2:?component}" "${3:-}"; exit ;;
-    all | containerd | busybox) ;;
+    all | containerd | busybox | cni) ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
 esac
 
@@ -158,8 +125,10 @@ rm -rf "$cache"/unpack.*
 case $1 in
     all)
         fetch_busybox
+        fetch_cni
         for version in 2.1.9 1.7.24 1.6.20; do fetch_containerd "$version"; done
         ;;
     containerd) fetch_containerd "${2:?a version: 2.1.9, 1.7.24 or 1.6.20}" ;;
     busybox) fetch_busybox ;;
+    cni) fetch_cni ;;
 esac

@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
     build-essential clang lld libclang-dev cmake libsimde-dev pkg-config libseccomp-dev
     wasi-libc libclang-rt-14-dev-wasm32
-    busybox-static patchelf iproute2 protobuf-compiler
+    busybox-static patchelf iproute2 iptables openssl protobuf-compiler
 )
 
 missing=()

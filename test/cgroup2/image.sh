@@ -11,9 +11,8 @@ suite=bookworm
 kernel_suite=${KERNEL_SUITE:-bookworm}
 containerd=2.1.9
 
-# The functions of the bed's fetch.sh, without its command line: one isolated apt and one lock for all tests.
-# shellcheck source=/dev/null
-source <(sed '/^case \${1:-} in/,$d' "$here/../bed/fetch.sh")
+# shellcheck source=test/bed/suite.sh
+source "$here/../bed/suite.sh"
 fetch="$here/../bed/fetch.sh"
 mkdir -p "$cache/apt"
 "$fetch" containerd "$containerd"

@@ -29,7 +29,9 @@ mod wait;
 pub use bed::Bed;
 pub use cgroups::Cgroups;
 pub use client::{Client, Events};
-pub use components::{RUNTIME, Release, busybox_bytes, shim_binary};
+pub use components::{
+    RUNTIME, Release, bed_script, busybox_bytes, shim_binary, shim_folder, target_folder, test_folder,
+};
 pub use container::{Container, Finished, Task};
 pub use ctr::Ctr;
 pub use exec::{Exec, ExecTask};
@@ -39,9 +41,9 @@ pub use leftovers::Traces;
 pub use namespace::Namespace;
 pub use network::Network;
 pub use processes::{Process, Server};
-pub use program::{Output, run};
+pub use program::{Output, run, run_within};
 pub use relay::Relay;
 pub use spec::Spec;
 pub use stdio::Reader;
 pub use storm::{sleep_a_little, storm};
-pub use wait::{PATIENCE, eventually, full, wait_for};
+pub use wait::{PATIENCE, eventually, full, wait_for, wait_within};

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
 
@@ -38,6 +38,14 @@ impl Output {
 /// # Panics
 /// When it does not end in time; it is killed.
 pub fn run(command: &mut Command, input: &[u8]) -> Output {
+    run_within(PATIENCE, command, input)
+}
+
+/// The same with a bound of one's own.
+///
+/// # Panics
+/// When it does not end in time; it is killed.
+pub fn run_within(patience: Duration, command: &mut Command, input: &[u8]) -> Output {
     use std::os::unix::process::ExitStatusExt;
     let words = format!("{command:?}");
     let mut child = command
@@ -60,7 +68,7 @@ pub fn run(command: &mut Command, input: &[u8]) -> Output {
         let mut bytes = Vec::new();
         stderr.read_to_end(&mut bytes).map(|_| bytes)
     });
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience;
     let status = loop {
         if let Some(status) = child.try_wait().expect("wait for a child") {
             break status;
@@ -68,9 +76,9 @@ pub fn run(command: &mut Command, input: &[u8]) -> Output {
         if Instant::now() > until {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{words} did not end within {PATIENCE:?}");
+            panic!("{words} did not end within {patience:?}");
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     };
     let take = |thread: std::thread::JoinHandle<std::io::Result<Vec<u8>>>| {
         thread.join().expect("a reader does not panic").expect("read a pipe")

@@ -14,14 +14,27 @@ pub fn full() -> bool {
 ///
 /// # Panics
 /// After [`PATIENCE`], naming what was waited for.
-pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, Duration::from_millis(20), what, ask)
+}
+
+/// Asks every `pause` until the answer is there.
+///
+/// # Panics
+/// After `patience`, naming what was waited for.
+pub fn wait_within<T>(
+    patience: Duration,
+    pause: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Option<T>,
+) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        assert!(Instant::now() < until, "waited {patience:?} in vain for {what}");
+        std::thread::sleep(pause);
     }
 }
 

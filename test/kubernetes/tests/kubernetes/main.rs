@@ -1,0 +1,14 @@
+//! Pods of RuntimeClass `wamr` on a real Kubernetes cluster: etcd, API server, controller manager, scheduler, kube-proxy,
+//! kubelet and containerd, all real. One file per subject.
+
+mod deploy;
+mod deployments;
+mod endings;
+mod exec;
+mod hooks;
+mod overhead;
+mod probes;
+mod refusals;
+mod restarts;
+mod summary;
+mod volumes;
