@@ -7,6 +7,8 @@
 //!
 //! BPF jumps forward only. So the program is written from its end: whatever is jumped to exists already.
 
+use std::io;
+
 use crate::Error;
 
 /// Offsets in `struct seccomp_data` of `linux/seccomp.h`.
@@ -141,5 +143,16 @@ impl Program {
     fn push(&mut self, code: u32, k: u32) -> Label {
         self.reversed.push(libc::sock_filter { code: code as u16, jt: 0, jf: 0, k });
         self.reversed.len() - 1
+    }
+}
+
+/// Installs a program on the calling thread, for good.
+pub(crate) fn install(program: &mut [libc::sock_filter]) -> Result<(), Error> {
+    rustix::thread::set_no_new_privs(true).map_err(|e| Error::Filter(e.to_string()))?;
+    let whole = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: `whole` and the instructions it points to outlive the call, which copies them.
+    match unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const whole) } {
+        0 => Ok(()),
+        _ => Err(Error::Filter(io::Error::last_os_error().to_string())),
     }
 }

@@ -5,10 +5,8 @@
 //! libraries probe for newer calls and go on without them, and a guest is told "not permitted" instead of
 //! dying without a word. A hostile process gains nothing by it: no refused call does anything.
 
-use std::io;
-
 use crate::Error;
-use crate::filter_program::{Label, Program};
+use crate::filter_program::{Label, Program, install};
 
 /// Calls that are allowed whatever their arguments.
 const ALLOWED: &[libc::c_long] = &[
@@ -246,14 +244,7 @@ impl Filter {
         if let Some(compare) = program.get_mut(self.own_process) {
             compare.k = std::process::id();
         }
-        rustix::thread::set_no_new_privs(true).map_err(|e| Error::Filter(e.to_string()))?;
-        let whole = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-        // SAFETY: `whole` and the instructions it points to outlive the call, which copies them.
-        match unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const whole) }
-        {
-            0 => Ok(()),
-            _ => Err(Error::Filter(io::Error::last_os_error().to_string())),
-        }
+        install(&mut program)
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
+use network::Policy;
 use serde::{Deserialize, Deserializer, de};
 
 /// Where the node's settings are; a missing file means defaults.
@@ -36,6 +37,9 @@ pub struct Config {
     pub templates_memory: u64,
     /// `template_idle`: seconds that a template is kept which no container uses. Default 300.
     pub template_idle: u64,
+    /// `sockets`: which addresses guests may connect to and bind, as [`Policy::parse`] has it. A pod's own annotation can
+    /// only narrow it. Default `"all"`: what the pod's network namespace can reach.
+    pub sockets: Policy,
     /// `pod_settings`: the keys that annotations `wamr.containerd.io/<key>` may set for a pod.
     /// Default: all of [`PodSetting::ALL`].
     pub pod_settings: Vec<PodSetting>,
@@ -53,6 +57,7 @@ impl Default for Config {
             wasm_stack_size: 256 << 10,
             templates_memory: 256 << 20,
             template_idle: 300,
+            sockets: Policy::All,
             pod_settings: PodSetting::ALL.to_vec(),
         }
     }
@@ -78,17 +83,20 @@ pub enum PodSetting {
     WasmStackSize,
     /// Where the guest serves; by annotation only.
     Listen,
+    /// Narrows [`Config::sockets`].
+    Sockets,
 }
 
 impl PodSetting {
     /// All of them.
-    pub const ALL: [PodSetting; 2] = [PodSetting::WasmStackSize, PodSetting::Listen];
+    pub const ALL: [PodSetting; 3] = [PodSetting::WasmStackSize, PodSetting::Listen, PodSetting::Sockets];
 
     /// The key, in the configuration and after the prefix of an annotation.
     pub fn name(&self) -> &'static str {
         match self {
             PodSetting::WasmStackSize => "wasm_stack_size",
             PodSetting::Listen => "listen",
+            PodSetting::Sockets => "sockets",
         }
     }
 }
@@ -147,6 +155,7 @@ impl Config {
         set(&mut self.wasm_stack_size, keys.wasm_stack_size);
         set(&mut self.templates_memory, keys.templates_memory);
         set(&mut self.template_idle, keys.template_idle);
+        set(&mut self.sockets, keys.sockets);
         set(&mut self.pod_settings, keys.pod_settings);
         self.systemd_cgroup = keys.systemd_cgroup.or(self.systemd_cgroup);
         self.log_file = keys.log_file.or(self.log_file.take());
@@ -173,6 +182,8 @@ struct Keys {
     #[serde(default, deserialize_with = "size")]
     templates_memory: Option<u64>,
     template_idle: Option<u64>,
+    #[serde(default, deserialize_with = "sockets")]
+    sockets: Option<Policy>,
     pod_settings: Option<Vec<PodSetting>>,
 }
 
@@ -184,6 +195,10 @@ fn log_level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<LevelFilter>, 
 fn log_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(from)?;
     if path.is_absolute() { Ok(Some(path)) } else { Err(de::Error::custom("it must be an absolute path")) }
+}
+
+fn sockets<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Policy>, D::Error> {
+    Policy::parse(&String::deserialize(from)?).map(Some).map_err(de::Error::custom)
 }
 
 fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
@@ -252,6 +267,7 @@ mod tests {
             wasm_stack_size = 65536
             templates_memory = "1GiB"
             template_idle = 5
+            sockets = "10.0.0.0/8:443"
             pod_settings = []
             "#,
         );
@@ -265,6 +281,7 @@ mod tests {
             wasm_stack_size: 65536,
             templates_memory: 1 << 30,
             template_idle: 5,
+            sockets: Policy::parse("10.0.0.0/8:443").unwrap(),
             pod_settings: vec![],
         };
         assert_eq!(config.unwrap(), expected);
@@ -294,6 +311,7 @@ mod tests {
             ("\n\nlog_level = \"loud\"", &["line 3", "log_level", "debug"]),
             ("log_file = \"wamr.log\"", &["line 1", "absolute"]),
             ("wasm_stack_size = \"1KiB\"", &["line 1", "16KiB"]),
+            ("sockets = \"some\"", &["line 1", "some"]),
             ("max_module_size = \"big\"", &["line 1", "64KiB"]),
             ("max_module_size = -1", &["line 1", "64KiB"]),
             ("max_module_size = \"99999999999GiB\"", &["line 1", "not a size"]),

@@ -144,9 +144,33 @@ typedef enum glue_socket_use { GLUE_SOCKET_CONNECT, GLUE_SOCKET_BIND } glue_sock
 typedef bool
 glue_socket_allowed(glue_socket_use use, const uint8_t *address, uint32_t length, uint16_t port);
 
-/* For all guests of this process. Without a policy nothing is allowed but what the guest was given. */
+typedef enum glue_family { GLUE_FAMILY_ANY, GLUE_FAMILY_V4, GLUE_FAMILY_V6 } glue_family;
+
+/* 4 bytes or 16, in network order. */
+typedef struct glue_name_address {
+    uint8_t length;
+    uint8_t bytes[16];
+} glue_name_address;
+
+#define GLUE_MOST_ADDRESSES 64
+
+typedef struct glue_names {
+    /* -1: the service has none. */
+    int32_t tcp_port;
+    int32_t udp_port;
+    uint32_t count;
+    glue_name_address addresses[GLUE_MOST_ADDRESSES];
+} glue_names;
+
+/* Addresses of a host and ports of a service. Returns 0, also when the host does not exist, or an errno. While it waits,
+ * a signal makes it ask `stopped(context)` whether to go on. */
+typedef int
+glue_resolve(const char *host, const char *service, glue_family family, bool (*stopped)(void *), void *context,
+             glue_names *found);
+
+/* For all guests of this process. Until then nothing is allowed but what the guest was given. */
 void
-glue_sockets_set_policy(glue_socket_allowed *allowed);
+glue_sockets_set_network(glue_socket_allowed *allowed, glue_resolve *resolve);
 
 /* Replaces WAMR's socket functions. Called once by glue_engine_init. */
 bool

@@ -12,6 +12,7 @@
 
 #include "descriptors.h"
 #include "libc_errno.h"
+#include "thread_manager.h"
 #include "wasm_runtime.h"
 
 /* As many as the kernel takes in one call (IOV_MAX). */
@@ -32,11 +33,13 @@ typedef union address {
 } address;
 
 static glue_socket_allowed *socket_allowed;
+static glue_resolve *resolve_name;
 
 void
-glue_sockets_set_policy(glue_socket_allowed *allowed)
+glue_sockets_set_network(glue_socket_allowed *allowed, glue_resolve *resolve)
 {
     socket_allowed = allowed;
+    resolve_name = resolve;
 }
 
 static bool
@@ -405,6 +408,88 @@ sock_listen(wasm_exec_env_t exec_env, __wasi_fd_t fd, uint32 backlog)
     return error;
 }
 
+static bool
+is_stopped(void *exec_env)
+{
+    return wasm_cluster_is_thread_terminated(exec_env);
+}
+
+/* A copy, which no other thread of the guest can change. False when it does not fit. */
+static bool
+copy_text(const char *from, char *to, size_t room)
+{
+    for (size_t i = 0; i < room; i++)
+        if (!(to[i] = from[i]))
+            return true;
+    return false;
+}
+
+static void
+name_to_guest(const glue_name_address *from, bool stream, int32 port, __wasi_addr_info_t *to)
+{
+    address address = { 0 };
+
+    if (from->length == 4) {
+        address.v4.sin_family = AF_INET;
+        address.v4.sin_port = htons((uint16)port);
+        memcpy(&address.v4.sin_addr, from->bytes, 4);
+    }
+    else {
+        address.v6.sin6_family = AF_INET6;
+        address.v6.sin6_port = htons((uint16)port);
+        memcpy(&address.v6.sin6_addr, from->bytes, 16);
+    }
+    address_to_guest(&address, &to->addr);
+    to->type = stream ? SOCKET_STREAM : SOCKET_DGRAM;
+}
+
+/* Fills in as many addresses as there is room for; `count` is how many there are. None: the name does not exist. */
+static __wasi_errno_t
+sock_addr_resolve(wasm_exec_env_t exec_env, const char *host, const char *service,
+                  const __wasi_addr_info_hints_t *hints, __wasi_addr_info_t *info, uint32 room, uint32 *count)
+{
+    wasm_module_inst_t instance = get_module_inst(exec_env);
+    glue_names names = { 0 };
+    /* A name has at most 253 characters, and a dot behind them; services are short words. */
+    char host_copy[256], service_copy[64];
+    glue_family family = GLUE_FAMILY_ANY;
+    __wasi_sock_type_t type = SOCKET_ANY;
+    uint32 all = 0;
+    int error = EINTR;
+
+    if (!in_guest(instance, hints, sizeof(*hints)) || !in_guest(instance, count, sizeof(*count))
+        || !in_guest(instance, info, (uint64)room * sizeof(*info)))
+        return __WASI_EFAULT;
+    if (!resolve_name)
+        return __WASI_EACCES;
+    if (hints->hints_enabled) {
+        type = hints->type;
+        family = hints->family == INET4   ? GLUE_FAMILY_V4
+                 : hints->family == INET6 ? GLUE_FAMILY_V6
+                                          : GLUE_FAMILY_ANY;
+    }
+    if (!copy_text(service, service_copy, sizeof(service_copy)))
+        return __WASI_EINVAL;
+    if (!copy_text(host, host_copy, sizeof(host_copy))) {
+        *count = 0;
+        return 0;
+    }
+    if (wasm_runtime_begin_blocking_op(exec_env)) {
+        error = resolve_name(host_copy, service_copy, family, is_stopped, exec_env, &names);
+        wasm_runtime_end_blocking_op(exec_env);
+    }
+    if (error)
+        return convert_errno(error);
+    for (uint32 i = 0; i < names.count; i++) {
+        if (type != SOCKET_DGRAM && names.tcp_port >= 0 && all++ < room)
+            name_to_guest(&names.addresses[i], true, names.tcp_port, &info[all - 1]);
+        if (type != SOCKET_STREAM && names.udp_port >= 0 && all++ < room)
+            name_to_guest(&names.addresses[i], false, names.udp_port, &info[all - 1]);
+    }
+    *count = all;
+    return 0;
+}
+
 /* WAMR writes eight bytes where the guest has room for four. */
 static __wasi_errno_t
 buffer_size(wasm_exec_env_t exec_env, int option, __wasi_fd_t fd, uint32 *size)
@@ -445,6 +530,7 @@ sock_get_send_buf_size(wasm_exec_env_t exec_env, __wasi_fd_t fd, uint32 *size)
 
 static NativeSymbol replaced[] = {
     { "sock_accept", sock_accept, "(ii*)i", NULL },
+    { "sock_addr_resolve", sock_addr_resolve, "($$**i*)i", NULL },
     { "sock_bind", sock_bind, "(i*)i", NULL },
     { "sock_connect", sock_connect, "(i*)i", NULL },
     { "sock_get_recv_buf_size", sock_get_recv_buf_size, "(i*)i", NULL },

@@ -25,12 +25,15 @@ mod error;
 pub mod image;
 mod instance;
 mod module;
+mod network;
 mod run;
 pub mod signals;
 mod source;
 mod trap;
 mod wasi;
 
+/// Which addresses a guest's sockets may be used with.
+pub use ::network::Policy;
 pub use engine::{AOT_IDENTITY, Engine};
 pub use error::Error;
 pub use instance::{Instance, InstanceOptions, MemoryCap};

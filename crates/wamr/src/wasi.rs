@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use wamr_sys as sys;
 
 use crate::module::ErrorBuffer;
-use crate::{Error, Instance, Result};
+use crate::{Error, Instance, Policy, Result, network};
 
 /// The guest's first preopened directory.
 const FIRST_PREOPEN: u32 = 3;
@@ -27,6 +27,8 @@ pub struct Wasi<'a> {
     /// Sockets for the guest's descriptors after its directories. It is told of them by `LISTEN_FDS`, their number, and
     /// `LISTEN_FDS_FIRST_FD`, the first one, which take the place of variables of these names in `env`.
     pub listeners: Vec<OwnedFd>,
+    /// What its own sockets may be used with: what all of these allow. They hold for all guests of this process.
+    pub sockets: Vec<Policy>,
 }
 
 /// A directory that a guest may use, and everything below it. Neither `..` nor symbolic links lead out.
@@ -76,6 +78,7 @@ impl Instance<'_> {
             return Err(Error::Wasi(reason.text()));
         }
         self.stdio = Some(stdio);
+        network::set_policies(wasi.sockets);
         for (guest_fd, preopen) in (FIRST_PREOPEN..).zip(&wasi.preopens) {
             self.preopen(guest_fd, preopen)?;
         }

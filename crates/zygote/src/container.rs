@@ -29,6 +29,9 @@ pub(crate) fn run(warm: &'static Warm, request: &ForkRequest<'_>, handed: Handed
             jail::enter(&request.confinement, descriptors, proc_dir, &keep).map_err(|e| e.to_string())
         })
         .and_then(|entered| {
+            if matches!(&request.guest, Guest::Wasm(wasm) if wasm.sockets.iter().any(network::Policy::is_none)) {
+                jail::forbid_new_sockets().map_err(|e| e.to_string())?;
+            }
             warm.filter.install().map_err(|e| e.to_string())?;
             match &request.guest {
                 Guest::Wasm(wasm) => run_wasm(wasm, instance(warm, wasm, module, image)?, &gate, entered),
@@ -119,6 +122,7 @@ fn run_wasm(
                 .collect(),
             stdio: [0, 1, 2],
             listeners: entered.listeners,
+            sockets: wasm.sockets.clone(),
         })
         .map_err(|e| e.to_string())?;
 

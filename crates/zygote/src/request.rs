@@ -64,6 +64,8 @@ pub struct Wasm<'a> {
     pub stack_size: u32,
     /// Cap on linear memory, in pages of 64 KiB.
     pub max_memory_pages: Option<u32>,
+    /// What its sockets may be used with: what all of these allow.
+    pub sockets: Vec<network::Policy>,
 }
 
 /// What is baked into an image besides the module.

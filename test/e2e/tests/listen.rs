@@ -186,3 +186,23 @@ fn what_cannot_be_served_fails_create_in_words() {
     // Whoever is not told to serve is not told of listeners.
     assert_eq!(namespace.container(&image, "good", &["/bin/hello.wasm"]).run().text(), "hello from wasm\n");
 }
+
+#[test]
+fn rust_s_standard_library_serves_on_it() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("rust");
+    let image = namespace.import_guests(&["listen"]);
+    let pod = network(&bed, "rust");
+    let container = namespace.container(&image, "rust", &["/bin/listen.wasm", "3"]).network(&pod);
+    let guest = serving(container.annotation(LISTEN, "tcp://[::]:80"));
+    for address in ["127.0.0.1:80", "[::1]:80", "127.0.0.1:80"] {
+        let connected = pod.enter(|| connect(address));
+        let mut client = connected.unwrap_or_else(|e| panic!("{address}: {e}; {}", guest.stderr().so_far()));
+        client.write_all(b"hello\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "HELLO\n");
+    }
+    let finished = guest.finish();
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+}

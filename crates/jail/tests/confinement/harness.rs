@@ -103,6 +103,8 @@ pub struct Case<'a> {
     pub confinement: Confinement<'a>,
     pub descriptors: Descriptors,
     pub filter: bool,
+    /// Whether it may make no sockets either.
+    pub no_sockets: bool,
     /// Stays when the process that waits for it goes away.
     pub lingers: bool,
     /// Runs in the child just before it is confined.
@@ -144,6 +146,7 @@ impl<'a> Case<'a> {
             confinement: Confinement { fresh, user, cwd: "/", ..Confinement::default() },
             descriptors: Descriptors { root: Some(root), ..Descriptors::default() },
             filter: true,
+            no_sockets: false,
             lingers: false,
             before: Box::new(|| {}),
         }
@@ -169,7 +172,7 @@ impl<'a> Case<'a> {
 
     /// Confines a process, runs `inside` in it, and while it still lives `outside` with its process id.
     pub fn run_watched(self, inside: impl FnOnce() -> String, outside: impl FnOnce(i32)) -> Outcome {
-        let Self { confinement, descriptors, filter, lingers, before } = self;
+        let Self { confinement, descriptors, filter, no_sockets, lingers, before } = self;
         let (ours, theirs) = pair();
         // SAFETY: this process has one thread.
         let zygote = unsafe { libc::fork() };
@@ -185,7 +188,15 @@ impl<'a> Case<'a> {
             }
             before();
             let entered = jail::enter(&confinement, descriptors, root.proc_dir(), &[theirs.as_raw_fd()])
-                .and_then(|entered| if filter { compiled.install().map(|()| entered) } else { Ok(entered) });
+                .and_then(|entered| {
+                    if no_sockets {
+                        jail::forbid_new_sockets()?;
+                    }
+                    if filter {
+                        compiled.install()?;
+                    }
+                    Ok(entered)
+                });
             match &entered {
                 Ok(entered) => send(&theirs, &format!("entered {}", entered.warnings.join("\n"))),
                 Err(e) => die(&theirs, &e.to_string()),

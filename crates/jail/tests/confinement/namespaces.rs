@@ -149,6 +149,7 @@ fn an_exec_joins_its_container() {
                     ..Descriptors::default()
                 },
                 filter: true,
+                no_sockets: false,
                 lingers: false,
                 before: Box::new(|| {}),
             };

@@ -16,6 +16,7 @@ tests![
     files_and_directories_work,
     time_and_memory_work,
     sockets_take_the_options_wasi_has,
+    sockets_can_be_forbidden_and_what_was_given_still_serves,
 ];
 
 fn call(number: i64, args: &[i64]) -> String {
@@ -255,4 +256,36 @@ fn sockets_take_the_options_wasi_has() {
         format!("{} {length}", stream.nodelay().unwrap())
     });
     assert_eq!(said.said(), "true 8");
+}
+
+fn sockets_can_be_forbidden_and_what_was_given_still_serves() {
+    use std::net::{TcpStream, UdpSocket};
+    let scratch = Scratch::new();
+    let mut case = Case::in_dir(&scratch.dir("image")).root_user();
+    case.no_sockets = true;
+    case.confinement.fresh.network = true;
+    case.confinement.listen =
+        vec![jail::Listen { protocol: jail::Protocol::Tcp, address: "127.0.0.1:80".parse().unwrap() }];
+    let said = case.run(|| {
+        let accept = |fd| {
+            // SAFETY: numbers; none of them is a descriptor that somebody owns.
+            let accepted = unsafe {
+                libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK);
+                libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut())
+            };
+            (accepted < 0).then(std::io::Error::last_os_error)
+        };
+        // Its own listener is one of the few descriptors there are; nobody is waiting at it.
+        let listens = (3..8).filter_map(accept).any(|e| e.kind() == std::io::ErrorKind::WouldBlock);
+        let words = [
+            word(TcpStream::connect("127.0.0.1:80")),
+            word(UdpSocket::bind("127.0.0.1:0")),
+            call(libc::SYS_connect, &[3, 0, 0]),
+            call(libc::SYS_bind, &[3, 0, 0]),
+            call(libc::SYS_listen, &[3, 1]),
+            call(libc::SYS_ptrace, &[]),
+        ];
+        format!("{} {listens}", words.join(" "))
+    });
+    assert_eq!(said.said(), "EPERM EPERM EPERM EPERM EPERM EPERM true");
 }

@@ -121,6 +121,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         stack_size: plan.wasm_stack_size,
         max_memory_pages: plan.max_memory_pages.into(),
         native: None,
+        sockets: plan.sockets,
         execs: Default::default(),
         busy: Default::default(),
     })

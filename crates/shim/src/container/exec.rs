@@ -71,6 +71,7 @@ pub fn exec(
             module.export.as_deref(),
             container.stack_size,
             *container.max_memory_pages.lock().unwrap_or_else(PoisonError::into_inner),
+            &container.sockets,
         ),
         module: Some(&module),
         guest_ends,

@@ -66,6 +66,8 @@ pub struct Container {
     pub cgroup: Cgroup,
     /// Operand stack for its modules, in bytes.
     pub stack_size: u32,
+    /// What the sockets of its modules may be used with: what all of these allow.
+    pub sockets: Vec<network::Policy>,
     /// Cap on linear memory for its modules, in pages of 64 KiB. Follows Update.
     pub max_memory_pages: Mutex<Option<u32>>,
     /// Of a native container.

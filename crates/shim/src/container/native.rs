@@ -104,6 +104,7 @@ pub fn create(server: &Server, creation: Creation, json: &[u8]) -> Result<Contai
         bundle: creation.bundle,
         cgroup,
         stack_size: 0,
+        sockets: Vec::new(),
         max_memory_pages: None.into(),
         native: Some(native),
         execs: Default::default(),

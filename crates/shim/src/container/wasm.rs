@@ -56,7 +56,14 @@ impl WasmContents {
                 listen: plan.listen.clone(),
                 ..plan.confinement()
             },
-            guest: guest(&plan.process, &self.preopens, export, plan.wasm_stack_size, plan.max_memory_pages),
+            guest: guest(
+                &plan.process,
+                &self.preopens,
+                export,
+                plan.wasm_stack_size,
+                plan.max_memory_pages,
+                &plan.sockets,
+            ),
             module: Some(&self.module),
             guest_ends,
             file_system: Some(&self.file_system),
@@ -66,13 +73,14 @@ impl WasmContents {
 }
 
 /// One run of a module. `preopens` are (name the guest sees, path in the container); `export` is where to enter
-/// instead of `_start`; the stack is in bytes, the cap on linear memory in pages of 64 KiB.
+/// instead of `_start`; the stack is in bytes, the cap on linear memory in pages of 64 KiB; all of the policies hold.
 pub fn guest<'a>(
     process: &'a Process,
     preopens: &'a [(String, String)],
     export: Option<&'a str>,
     stack_size: u32,
     max_memory_pages: Option<u32>,
+    sockets: &[network::Policy],
 ) -> Guest<'a> {
     Guest::Wasm(Wasm {
         args: process.args.iter().map(String::as_str).collect(),
@@ -81,5 +89,6 @@ pub fn guest<'a>(
         entry: export.map_or(Entry::Start, Entry::Export),
         stack_size,
         max_memory_pages,
+        sockets: sockets.to_vec(),
     })
 }

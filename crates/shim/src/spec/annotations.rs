@@ -53,6 +53,8 @@ impl Kubernetes {
 pub(super) struct PodSettings {
     pub wasm_stack_size: u32,
     pub listen: Vec<jail::Listen>,
+    /// Policies of the node and of the pod, both of which have to allow.
+    pub sockets: Vec<network::Policy>,
 }
 
 impl PodSettings {
@@ -63,7 +65,11 @@ impl PodSettings {
         kubernetes: &Kubernetes,
         config: &Config,
     ) -> Result<PodSettings> {
-        let mut settings = PodSettings { wasm_stack_size: config.wasm_stack_size, ..PodSettings::default() };
+        let mut settings = PodSettings {
+            wasm_stack_size: config.wasm_stack_size,
+            sockets: vec![config.sockets.clone()],
+            ..PodSettings::default()
+        };
         // In order: `listen` comes before `listen.web`.
         let ours = annotations.range(PREFIX.to_owned()..).map_while(|(key, value)| {
             key.strip_prefix(PREFIX).map(|rest| (format!("annotations.{key}"), rest, value))
@@ -98,6 +104,10 @@ impl PodSettings {
                 self.wasm_stack_size = parse_size(value).and_then(crate::config::wasm_stack_size)?;
             }
             PodSetting::Listen => self.listen = listen::parse(value)?,
+            PodSetting::Sockets => {
+                self.sockets.truncate(1);
+                self.sockets.push(network::Policy::parse(value)?);
+            }
         }
         Ok(())
     }

@@ -42,6 +42,8 @@ pub struct Plan {
     pub wasm_stack_size: u32,
     /// Where the guest serves: bound in its network namespace, and its descriptors after the directories.
     pub listen: Vec<jail::Listen>,
+    /// What its own sockets may be used with: what all of these allow.
+    pub sockets: Vec<network::Policy>,
     /// What Kubernetes says about the container.
     pub kubernetes: Kubernetes,
     /// All annotations.
@@ -100,6 +102,7 @@ impl Plan {
             max_memory_pages: memory_pages(limits.memory.limit)?,
             wasm_stack_size: settings.wasm_stack_size,
             listen: settings.listen,
+            sockets: settings.sockets,
             kubernetes,
             mounts,
             namespaces,

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use wamr::{Engine, Entry, Instance, InstanceOptions, Module, ModuleSource, Outcome, Preopen, Wasi};
+use wamr::{Engine, Entry, Instance, InstanceOptions, Module, ModuleSource, Outcome, Policy, Preopen, Wasi};
 
 /// What a child reports when the guest trapped.
 pub const TRAPPED: i32 = 134;
@@ -25,11 +25,20 @@ pub struct Guest<'a> {
     pub preopens: &'a [Preopen<'a>],
     pub entry: Entry<'a>,
     pub max_memory_pages: Option<u32>,
+    pub sockets: &'a [Policy],
 }
 
 impl<'a> Guest<'a> {
     pub fn new(wasm: &'a [u8]) -> Guest<'a> {
-        Guest { wasm, args: &["guest"], env: &[], preopens: &[], entry: Entry::Start, max_memory_pages: None }
+        Guest {
+            wasm,
+            args: &["guest"],
+            env: &[],
+            preopens: &[],
+            entry: Entry::Start,
+            max_memory_pages: None,
+            sockets: &[],
+        }
     }
 
     /// Runs it in this process. Traps and errors are written to stderr.
@@ -74,7 +83,14 @@ impl<'a> Guest<'a> {
     /// The same with sockets to serve on.
     pub fn enter_with(&self, instance: &mut Instance<'_>, listeners: Vec<OwnedFd>) -> i32 {
         let (args, env) = (self.args, self.env);
-        let wasi = Wasi { args, env, preopens: self.preopens.to_vec(), stdio: [0, 1, 2], listeners };
+        let wasi = Wasi {
+            args,
+            env,
+            preopens: self.preopens.to_vec(),
+            stdio: [0, 1, 2],
+            listeners,
+            sockets: self.sockets.to_vec(),
+        };
         if let Err(e) = instance.set_wasi(wasi) {
             return say(NOT_RUN, &e.to_string());
         }

@@ -1,9 +1,11 @@
-//! Sockets: those a guest is given to serve on, through WASI preview 1 as the C library has it.
+//! Sockets: those a guest is given to serve on, through WASI preview 1 as the C library has it, and those it opens.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+use wamr::Policy;
 
 use crate::harness::{Child, Guest, c, spawn};
 
@@ -180,4 +182,124 @@ fn a_guest_is_given_datagrams() {
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"hello", address).unwrap();
     let ended = guest.wait();
     assert_eq!((ended.code, ended.stdout.as_str()), (0, "serving\n"));
+}
+
+/// Opens sockets of its own by the functions of WAMR's extension, and prints the outcome of each of its arguments.
+const OPENS: &str = r#"
+#include <stdio.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IMPORT(name) __attribute__((import_module("wasi_snapshot_preview1"), import_name(#name)))
+struct address { uint32_t kind; union { struct { uint8_t n[4]; uint16_t port; } v4; struct { uint16_t n[8]; uint16_t port; } v6; }; };
+struct info { struct address address; int32_t type; };
+struct hints { int32_t type, family; uint8_t enabled; };
+int sock_open(int pool, int family, int type, int *fd) IMPORT(sock_open);
+int sock_bind(int fd, struct address *address) IMPORT(sock_bind);
+int sock_connect(int fd, struct address *address) IMPORT(sock_connect);
+int sock_listen(int fd, int backlog) IMPORT(sock_listen);
+int sock_send_to(int fd, void *data, int count, int flags, struct address *to, int *sent) IMPORT(sock_send_to);
+int sock_addr_local(int fd, struct address *address) IMPORT(sock_addr_local);
+int sock_get_send_buf_size(int fd, uint32_t *size) IMPORT(sock_get_send_buf_size);
+int sock_get_recv_buf_size(int fd, uint32_t *size) IMPORT(sock_get_recv_buf_size);
+int sock_addr_resolve(const char *host, const char *service, struct hints *hints, struct info *info, int room, int *count) IMPORT(sock_addr_resolve);
+
+static struct address to(const char *text) { /* 1.2.3.4:5, or the last two bytes of ::ffff:127.0.h.l behind a letter */
+    struct address address = { 0 };
+    int n[5];
+    if (*text == 'm') {
+        address.kind = 1, address.v6.n[5] = 0xffff, address.v6.n[6] = 127 << 8, address.v6.n[7] = 1;
+        address.v6.port = atoi(text + 1);
+    } else {
+        sscanf(text, "%d.%d.%d.%d:%d", &n[0], &n[1], &n[2], &n[3], &n[4]);
+        for (int i = 0; i < 4; i++) address.v4.n[i] = n[i];
+        address.v4.port = n[4];
+    }
+    return address;
+}
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        char *what = argv[i], *arg = strchr(what, '=');
+        int fd = -1, sent, error = -1;
+        struct address address = { 0 };
+        struct { char *start; int length; } data = { "hello", 5 };
+        *arg++ = 0;
+        if (*arg) address = to(arg);
+        if (!strcmp(what, "connect")) error = sock_open(-1, address.kind, 1, &fd) ?: sock_connect(fd, &address);
+        if (!strcmp(what, "bind")) error = sock_open(-1, address.kind, 1, &fd) ?: sock_bind(fd, &address) ?: sock_listen(fd, 1);
+        if (!strcmp(what, "listen")) error = sock_open(-1, 0, 1, &fd) ?: sock_listen(fd, 1);
+        if (!strcmp(what, "send")) error = sock_open(-1, address.kind, 0, &fd) ?: sock_send_to(fd, &data, 1, 0, &address, &sent);
+        if (!strcmp(what, "sizes")) {
+            uint32_t size[3] = { 7, 0, 7 };
+            error = sock_open(-1, 0, 1, &fd) ?: sock_get_send_buf_size(fd, &size[1]) ?: sock_get_recv_buf_size(fd, &size[1]);
+            if (size[0] != 7 || !size[1] || size[2] != 7) error = 999;
+        }
+        if (!strcmp(what, "resolve")) {
+            struct hints hints = { 0 };
+            struct info info[4] = { 0 };
+            int count = -1;
+            error = sock_addr_resolve(argv[i] + 8, "80", &hints, info, 1, &count);
+            printf("%d of %d.%d.%d.%d:%d ", count, info[0].address.v4.n[0], info[0].address.v4.n[1], info[0].address.v4.n[2],
+                   info[0].address.v4.n[3], info[0].address.v4.port);
+            if (info[1].address.v4.port) error = 999;
+            error = error ?: sock_addr_resolve(argv[i] + 8, "80", &hints, info, 0, &count);
+        }
+        printf("%s: %d\n", what, error);
+    }
+    return 0;
+}
+"#;
+
+/// WASI's numbers.
+const ACCES: &str = "2";
+const REFUSED: &str = "14";
+
+/// What became of each; `None` without a C compiler.
+fn opens(policies: &[Policy], what: &[&str]) -> Option<Vec<String>> {
+    let wasm = c(OPENS)?;
+    let args: Vec<&str> = ["opens"].into_iter().chain(what.iter().copied()).collect();
+    let ended = Guest { args: &args, sockets: policies, ..Guest::new(&wasm) }.run();
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    Some(ended.stdout.lines().map(|line| line.rsplit(": ").next().unwrap().to_owned()).collect())
+}
+
+fn policy(text: &str) -> Policy {
+    Policy::parse(text).unwrap()
+}
+
+#[test]
+fn all_policies_have_to_allow_an_address() {
+    let (listener, address) = listening();
+    let port = address.port();
+    let (there, mapped, any) =
+        (format!("connect={address}"), format!("connect=m{port}"), format!("connect=0.0.0.0:{port}"));
+    let to = format!("send={address}");
+    let what: &[&str] = &[&there, &mapped, &any, "bind=127.0.0.1:0", "listen=", &to, "sizes="];
+    let ok = "0";
+    for (policies, expected) in [
+        (&[][..], [ok, ok, ok, ok, ok, ok, ok]),
+        (&[Policy::All, Policy::All], [ok, ok, ok, ok, ok, ok, ok]),
+        (&[policy("none")], [ACCES, ACCES, ACCES, ACCES, ACCES, ACCES, ok]),
+        (&[Policy::All, policy("none")], [ACCES, ACCES, ACCES, ACCES, ACCES, ACCES, ok]),
+        (&[policy("127.0.0.0/8")], [ok, ok, ok, ACCES, ACCES, ok, ok]),
+        (&[policy("10.0.0.0/8")], [ACCES, ACCES, ACCES, ACCES, ACCES, ACCES, ok]),
+        (&[policy("bind:127.0.0.0/8")], [ACCES, ACCES, ACCES, ok, ACCES, ACCES, ok]),
+        (&[policy("* bind:*"), policy("*:1 bind:0.0.0.0")], [ACCES, ACCES, ACCES, ACCES, ok, ACCES, ok]),
+    ] {
+        let Some(outcome) = opens(policies, what) else { return };
+        assert_eq!(outcome, expected, "{policies:?}");
+    }
+    drop(listener);
+    assert_eq!(opens(&[], &[&there]).unwrap(), [REFUSED]);
+}
+
+#[test]
+fn addresses_are_told_as_far_as_there_is_room() {
+    // One address, for streams and for datagrams.
+    let Some(outcome) = opens(&[policy("none")], &["resolve=127.1.2.3", "resolve=no name"]) else { return };
+    assert_eq!(outcome.len(), 2);
+    let wasm = c(OPENS).unwrap();
+    let ended = Guest { args: &["opens", "resolve=127.1.2.3", "resolve=no name"], ..Guest::new(&wasm) }.run();
+    assert_eq!(ended.stdout, "2 of 127.1.2.3:80 resolve: 0\n0 of 0.0.0.0:0 resolve: 0\n");
 }

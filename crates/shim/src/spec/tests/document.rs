@@ -48,6 +48,10 @@ fn everywhere() -> Vec<(&'static str, Case)> {
             H(json!({"annotations": {"wamr.containerd.io/listen": "tcp://0.0.0.0:80"}})),
         ),
         (
+            "annotations[wamr.containerd.io/sockets]",
+            H(json!({"annotations": {"wamr.containerd.io/sockets": "10.0.0.0/8"}})),
+        ),
+        (
             "annotations[unknown wamr.containerd.io key]",
             R(
                 "annotations.wamr.containerd.io/stack",

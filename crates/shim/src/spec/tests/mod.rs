@@ -274,6 +274,15 @@ fn a_setting_with_a_containers_name_is_for_that_one_alone() {
 }
 
 #[test]
+fn a_pod_s_policy_is_added_to_the_node_s() {
+    let narrowed = patched(CTR, &json!({"annotations": {"wamr.containerd.io/sockets": "none"}})).unwrap();
+    assert_eq!(narrowed.sockets, [network::Policy::All, network::Policy::parse("none").unwrap()]);
+    assert_eq!(plan(CTR).unwrap().sockets, [network::Policy::All]);
+    let error = patched(CTR, &json!({"annotations": {"wamr.containerd.io/sockets": "some"}})).unwrap_err();
+    assert_eq!(error.field(), Some("annotations.wamr.containerd.io/sockets"));
+}
+
+#[test]
 fn an_address_that_makes_no_sense_is_named() {
     let error =
         patched(CTR, &json!({"annotations": {"wamr.containerd.io/listen": "0.0.0.0:80"}})).unwrap_err();
