@@ -16,9 +16,11 @@ struct Server {
 }
 
 fn serve(zone: &'static [&'static str]) -> Server {
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    // A port that is free for both.
+    let (tcp, udp) = std::iter::repeat_with(|| TcpListener::bind("127.0.0.1:0").unwrap())
+        .find_map(|tcp| UdpSocket::bind(tcp.local_addr().unwrap()).ok().map(|udp| (tcp, udp)))
+        .unwrap();
     let address = tcp.local_addr().unwrap();
-    let udp = UdpSocket::bind(address).unwrap();
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = Arc::clone(&asked);
     std::thread::spawn(move || {

@@ -270,7 +270,7 @@ fn policy(text: &str) -> Policy {
 
 #[test]
 fn all_policies_have_to_allow_an_address() {
-    let (listener, address) = listening();
+    let (_listener, address) = listening();
     let port = address.port();
     let (there, mapped, any) =
         (format!("connect={address}"), format!("connect=m{port}"), format!("connect=0.0.0.0:{port}"));
@@ -290,8 +290,8 @@ fn all_policies_have_to_allow_an_address() {
         let Some(outcome) = opens(policies, what) else { return };
         assert_eq!(outcome, expected, "{policies:?}");
     }
-    drop(listener);
-    assert_eq!(opens(&[], &[&there]).unwrap(), [REFUSED]);
+    // What the kernel says arrives as well. (Nobody serves there.)
+    assert_eq!(opens(&[], &["connect=127.0.0.1:1"]).unwrap(), [REFUSED]);
 }
 
 #[test]
