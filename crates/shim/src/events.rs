@@ -93,6 +93,10 @@ async fn deliver(queue: Arc<Queue>, address: String) {
                 if waiting.front() == Some(&envelope) {
                     waiting.pop_front();
                 }
+                // What a burst of events took is given back once they are told.
+                if waiting.is_empty() {
+                    waiting.shrink_to(64);
+                }
             }
             Err(e) => {
                 log::debug!("publish {}: {e}; trying again in {pause:?}", envelope.topic);

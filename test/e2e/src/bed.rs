@@ -23,8 +23,8 @@ pub struct Bed {
     folder: PathBuf,
     daemon: Mutex<Option<Child>>,
     shared: bool,
-    /// Options of the tmpfs that its shims have for a run directory, if it is not the host's.
-    run: Option<String>,
+    /// What a shell does first in the mount namespace that containerd and its shims then have for themselves.
+    setup: Option<String>,
 }
 
 impl Bed {
@@ -52,10 +52,27 @@ impl Bed {
 
     /// One of a test's own whose shims have a small run directory: so many KiB and so many files.
     pub fn with_run_directory(kib: u32, files: u32) -> Arc<Bed> {
-        Arc::new(Bed::start(false, Some(format!("size={kib}k,nr_inodes={files},mode=755"))))
+        let options = format!("size={kib}k,nr_inodes={files},mode=755");
+        let setup = format!("mkdir -p {RUN} && mount -t tmpfs -o {options} bed {RUN}");
+        Arc::new(Bed::start(false, Some(setup)))
     }
 
-    fn start(shared: bool, run: Option<String>) -> Bed {
+    /// One of a test's own whose shims have a configuration of their own: see [`Bed::configure`].
+    pub fn with_configuration() -> Arc<Bed> {
+        let setup = "mkdir -p $BED/etc $BED/etc-work && \
+                     mount -t overlay -o lowerdir=/etc,upperdir=$BED/etc,workdir=$BED/etc-work bed /etc";
+        Arc::new(Bed::start(false, Some(setup.to_owned())))
+    }
+
+    /// Writes the shims' configuration file, as they see it.
+    pub fn configure(&self, text: &str) {
+        let path = self.as_shims_see("/etc/containerd-shim-wamr/config.toml");
+        fs::create_dir_all(path.parent().expect("it lies in a folder"))
+            .expect("make /etc/containerd-shim-wamr");
+        fs::write(path, text).expect("write the configuration");
+    }
+
+    fn start(shared: bool, setup: Option<String>) -> Bed {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         assert!(
             rustix::process::geteuid().is_root(),
@@ -69,7 +86,7 @@ impl Bed {
         fs::write(folder.join("config.toml"), config(&folder, release))
             .expect("write containerd's configuration");
         let cgroups = Cgroups::new(&name);
-        let bed = Bed { release, cgroups, name, folder, daemon: Mutex::new(None), shared, run };
+        let bed = Bed { release, cgroups, name, folder, daemon: Mutex::new(None), shared, setup };
         bed.start_containerd();
         bed
     }
@@ -106,13 +123,13 @@ impl Bed {
 
     /// The run directory of its shims.
     pub fn run_directory(&self) -> PathBuf {
-        match &self.run {
-            None => RUN.into(),
-            Some(_) => {
-                let pid = self.daemon().as_ref().expect("containerd runs").id();
-                PathBuf::from(format!("/proc/{pid}/root{RUN}"))
-            }
-        }
+        self.as_shims_see(RUN)
+    }
+
+    fn as_shims_see(&self, path: &str) -> PathBuf {
+        assert!(self.setup.is_some(), "its shims see what all see");
+        let pid = self.daemon().as_ref().expect("containerd runs").id();
+        PathBuf::from(format!("/proc/{pid}/root{path}"))
     }
 
     /// What containerd logged so far.
@@ -154,13 +171,13 @@ impl Bed {
         });
     }
 
-    /// containerd's command, in a mount namespace of its own if its shims' run directory is.
+    /// containerd's command, in a mount namespace of its own if something is set up there.
     fn containerd(&self) -> Command {
         let program = self.release.program("containerd");
-        let Some(options) = &self.run else { return Command::new(program) };
+        let Some(setup) = &self.setup else { return Command::new(program) };
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c"]);
-        command.arg(format!("mkdir -p {RUN} && mount -t tmpfs -o {options} bed {RUN} && exec \"$0\" \"$@\""));
+        command.arg(format!("BED={}; {setup} && exec \"$0\" \"$@\"", self.folder.display()));
         command.arg(program);
         command
     }

@@ -34,6 +34,7 @@ pub struct Container<'n> {
     /// Its spec, for what has no method here.
     pub spec: Spec,
     runtime: String,
+    options: Option<Any>,
     input: bool,
     stdout: Option<String>,
     stderr: Option<String>,
@@ -70,6 +71,7 @@ impl<'n> Container<'n> {
             parent: image.chain_id(),
             spec,
             runtime: RUNTIME.to_owned(),
+            options: None,
             input: false,
             stdout: None,
             stderr: None,
@@ -80,6 +82,12 @@ impl<'n> Container<'n> {
     /// Another runtime than ours.
     pub fn runtime(mut self, name: &str) -> Self {
         self.runtime = name.to_owned();
+        self
+    }
+
+    /// Gives it runtime options: the name of their message and its bytes.
+    pub fn options(mut self, message: &str, bytes: Vec<u8>) -> Self {
+        self.options = Some(Any { type_url: message.to_owned(), value: bytes });
         self
     }
 
@@ -185,7 +193,7 @@ impl<'n> Container<'n> {
         let record = Record {
             id: self.id.clone(),
             image: self.image.clone(),
-            runtime: Some(Runtime { name: self.runtime.clone(), options: None }),
+            runtime: Some(Runtime { name: self.runtime.clone(), options: self.options.clone() }),
             spec: Some(spec),
             snapshotter: SNAPSHOTTER.into(),
             snapshot_key: self.id.clone(),

@@ -168,6 +168,29 @@ pub fn ask(
     message: &impl Message,
     patience: Option<Duration>,
 ) -> Result<Vec<u8>, Status> {
+    call(address, method, message, patience, None)
+}
+
+/// The same with a deadline, which the shim's side keeps too. When it passes the code is CANCELLED.
+///
+/// # Errors
+/// What the shim says.
+pub fn ask_until(
+    address: &str,
+    method: &str,
+    message: &impl Message,
+    deadline: Duration,
+) -> Result<Vec<u8>, Status> {
+    call(address, method, message, None, Some(deadline))
+}
+
+fn call(
+    address: &str,
+    method: &str,
+    message: &impl Message,
+    patience: Option<Duration>,
+    deadline: Option<Duration>,
+) -> Result<Vec<u8>, Status> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = ttrpc::asynchronous::Client::connect(address).await;
@@ -175,7 +198,7 @@ pub fn ask(
         let request = ttrpc::Request {
             service: "containerd.task.v3.Task".to_owned(),
             method: method.to_owned(),
-            timeout_nano: Duration::from_secs(60).as_nanos() as i64,
+            timeout_nano: deadline.unwrap_or(Duration::from_secs(60)).as_nanos() as i64,
             payload: message.write_to_bytes().unwrap(),
             ..ttrpc::Request::default()
         };
@@ -187,7 +210,9 @@ pub fn ask(
             },
         };
         answer.map(|answer| answer.payload).map_err(|error| match error {
-            ttrpc::Error::RpcStatus(status) => status,
+            ttrpc::Error::RpcStatus(status) if status.code() != Code::DEADLINE_EXCEEDED => status,
+            // Whichever side noticed first.
+            _ if deadline.is_some() => ttrpc::get_status(Code::CANCELLED, "the deadline has passed"),
             other => panic!("{method}: {other}"),
         })
     })

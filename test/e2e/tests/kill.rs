@@ -129,6 +129,26 @@ fn all_means_every_process_of_the_container() {
 }
 
 #[test]
+fn all_holds_for_real_time_signals_too() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("all-realtime");
+    let image = namespace.import_guests(&["wait"]);
+    let task = namespace.container(&image, "a", &["/bin/wait.wasm", "spin"]).start();
+    let (exec, _) = namespace.exec("a", "e", &["/bin/wait.wasm"]).start();
+    exec.stdout().wait_until_it_says("ready");
+    // A halted container does not end, and so does not end the exec.
+    task.kill(19).unwrap();
+    eventually("the guest to be stopped", || state(task.pid) == 'T');
+    let message = KillRequest { container_id: "a".into(), signal: 37, all: true, ..KillRequest::default() };
+    task.call(message, async |mut tasks, request| tasks.kill(request).await.map(drop)).unwrap();
+    assert_eq!(exec.wait(), 165);
+    task.kill(18).unwrap();
+    assert_eq!(task.wait(), 165);
+    exec.finish();
+    task.finish();
+}
+
+#[test]
 fn ctr_task_kill_all_ends_execs_too() {
     let bed = Bed::shared();
     let namespace = bed.namespace("ctr");

@@ -7,7 +7,7 @@ use containerd_client::services::v1::tasks_client::TasksClient;
 use containerd_client::services::v1::{CreateTaskRequest as CreateTask, WaitRequest};
 use containerd_client::tonic::Status;
 use containerd_shim_protos::api::{PidsRequest, ShutdownRequest, Status as Phase};
-use e2e::direct::{Prepared, ask, keep, nothing_leaked};
+use e2e::direct::{Prepared, ask, ask_until, keep, nothing_leaked};
 use e2e::{Bed, Namespace, PATIENCE, Process, Traces, eventually};
 use ttrpc::Code;
 
@@ -85,15 +85,18 @@ fn create_through_containerd(
 }
 
 #[test]
-fn a_create_whose_client_goes_away_is_done_or_undone() {
+fn a_create_whose_client_goes_away_or_whose_deadline_passes_is_done_or_undone() {
     let bed = Bed::shared();
     let namespace = bed.namespace("away");
     let (image, keeper) = keep(&namespace);
     let prepared = Prepared::new(&namespace, &image, "a");
     let mut cancelled = 0;
-    for microseconds in (0..40).map(|i| i * 150) {
-        let patience = Some(Duration::from_micros(microseconds));
-        let answer = ask(&prepared.address, "Create", &prepared.request(), patience);
+    // Every other one leaves; the rest has a deadline.
+    for (turn, time) in (0..80).map(|turn| (turn, Duration::from_micros(1 + turn / 2 * 150))) {
+        let answer = match turn % 2 {
+            0 => ask(&prepared.address, "Create", &prepared.request(), Some(time)),
+            _ => ask_until(&prepared.address, "Create", &prepared.request(), time),
+        };
         cancelled += usize::from(answer.is_err_and(|refusal| refusal.code() == Code::CANCELLED));
         let state = prepared.settled();
         assert!([Ok(Phase::CREATED), Err(Code::NOT_FOUND)].contains(&state), "{state:?}");

@@ -103,8 +103,9 @@ fn spawn(place: &Rendezvous, asked: &Asked, _lock: &Lock) -> Result<(), String> 
     let log = log.map_err(|e| format!("open {}: {e}", place.log().display()))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0(super::PROGRAM);
-    // One heap for all threads: they allocate little, and every further heap keeps what its busiest moment took.
-    command.env("MALLOC_ARENA_MAX", "1");
+    // One heap for all threads, and no memory set aside by each of them: they allocate little, and what a busy moment
+    // took could else not be given back.
+    command.env("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0");
     if asked.debug {
         command.arg("-debug");
     }

@@ -18,6 +18,7 @@ mod watch;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -190,9 +191,8 @@ impl Container {
     pub fn kill(&self, process: &Process, signal: u32, all: bool) -> Result<()> {
         process.kill(signal)?;
         if all {
-            for pid in self.cgroup.pids().unwrap_or_default() {
-                signal_pid(pid, signal);
-            }
+            let others = self.cgroup.pids().unwrap_or_default().into_iter().filter(|pid| *pid != process.pid);
+            others.for_each(|pid| signal_pid(pid, signal));
         }
         let whole = all || process.pid == self.init.pid;
         if signal == SIGKILL && whole && self.init.phase() == Phase::Paused {
@@ -239,9 +239,9 @@ impl Container {
 
 /// To a process of the cgroup that may be gone by now.
 fn signal_pid(pid: i32, signal: u32) {
-    use rustix::process::{Pid, Signal, kill_process};
-    let signal = i32::try_from(signal).ok().and_then(Signal::from_named_raw);
-    if let (Some(pid), Some(signal)) = (Pid::from_raw(pid), signal) {
-        let _ = kill_process(pid, signal);
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    let process = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    if let (Some(process), Ok(number)) = (process, i32::try_from(signal)) {
+        let _ = zygote::signal(process.as_fd(), number);
     }
 }
