@@ -19,8 +19,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Found, Kind, Origin, Result};
 
-/// Digests remembered: far more than the images of a node, about 200 bytes each.
-const REMEMBERED: usize = 1024;
+/// Digests remembered: more than the images of a node, about 300 bytes each.
+const REMEMBERED: usize = 256;
 /// A change time no older than this may be shared by a later change (timestamps tick every 1 to 10 ms, and on
 /// network file systems more slowly), so it does not identify content yet.
 const SETTLED: Duration = Duration::from_secs(2);
