@@ -5,7 +5,7 @@ TEST ?=
 N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-load test-cgroup2 test-kubernetes build build-aotc lint bench clean packages
+.PHONY: help run test test-load test-cri test-cgroup2 test-kubernetes build build-aotc lint bench clean packages
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: ## Everything: unit tests, then end to end on three containerd releases (C
 
 test-load: ## 1,000 containers, then 400 at once with 50 execs a second for a minute: what the server keeps of it
 	@WAMR_TEST_FULL=1 test/run.sh --containerd "$(CONTAINERD:all=2.1.9)" --test load
+
+test-cri: ## Pods through containerd's CRI plugin, as a kubelet makes them (CONTAINERD=2.1.9 TEST=name pick)
+	@test/run.sh --suite cri --containerd "$(CONTAINERD)" $(if $(TEST),--test "$(TEST)")
 
 test-cgroup2: packages ## On emulated hosts with cgroup v2 alone, without and with systemd
 	@test/cgroup2/run.sh

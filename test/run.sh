@@ -3,17 +3,20 @@
 #
 # With WAMR_TEST_FULL in the environment tests of load and of time run in full, and say what they measure.
 #
-#   test/run.sh [--containerd 2.1.9|1.7.24|1.6.20|all] [--test NAME]
+#   test/run.sh [--containerd 2.1.9|1.7.24|1.6.20|all] [--suite e2e|cri] [--test NAME]
 #
-# NAME is a file of test/e2e/tests (memory), or part of a test's name; with it, only end-to-end tests run.
+# Suites: e2e asks containerd for containers, cri for pods, as a kubelet does. With a suite, or with NAME, which is a
+# file of test/SUITE/tests (memory) or part of a test's name, only those tests run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 containerd=all
 name=''
+suites=()
 while (($#)); do
     case $1 in
         --containerd) containerd=${2:?a version}; shift 2 ;;
+        --suite) suites=("${2:?a suite}"); shift 2 ;;
         --test) name=${2:?a name}; shift 2 ;;
         *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
     esac
@@ -22,6 +25,11 @@ case $containerd in
     all) versions=(2.1.9 1.7.24 1.6.20) ;;
     2.1.9 | 1.7.24 | 1.6.20) versions=("$containerd") ;;
     *) echo "no containerd $containerd here; there are 2.1.9, 1.7.24, 1.6.20 and all" >&2; exit 2 ;;
+esac
+
+case ${suites[*]:-all} in
+    all | e2e | cri) ;;
+    *) echo "no suite ${suites[*]}; there are e2e and cri" >&2; exit 2 ;;
 esac
 
 say() { printf '\n== %s\n' "$*"; }
@@ -42,6 +50,7 @@ test/bed/end.sh --orphans
 say "packages and components"
 test/bed/packages.sh
 test/bed/fetch.sh busybox
+test/bed/fetch.sh cni
 for version in "${versions[@]}"; do test/bed/fetch.sh containerd "$version"; done
 
 say "building the shim"
@@ -49,29 +58,32 @@ shim=$(deploy/build.sh test-release)
 SHIM_DIR=$(cd "$(dirname "$shim")" && pwd)
 export SHIM_DIR
 
-if [[ -z $name ]]; then
+if [[ -z $name && ${#suites[@]} == 0 ]]; then
     say "unit tests"
-    cargo test --workspace --exclude e2e --exclude kubernetes
+    cargo test --workspace --exclude e2e --exclude cri --exclude kubernetes
 fi
+((${#suites[@]})) || suites=(e2e cri)
 
-arguments=(test -p e2e)
-if [[ -f test/e2e/tests/$name.rs ]]; then
+# The same packages each time: with others, cargo would build their dependencies with other features, so anew.
+arguments=(test "${suites[@]/#/--package=}")
+say "building the tests of ${suites[*]}"
+cargo "${arguments[@]}" --no-run
+
+if compgen -G "test/*/tests/${name:-none}.rs" >/dev/null; then
     arguments+=(--test "$name")
 elif [[ -n $name ]]; then
     arguments+=(-- "$name")
 else
     arguments+=(--no-fail-fast)
 fi
-if [[ -n ${WAMR_TEST_FULL:-} && -f test/e2e/tests/$name.rs ]]; then arguments+=(-- --nocapture); fi
-say "building the end-to-end tests"
-cargo test -p e2e --no-run
+if [[ -n ${WAMR_TEST_FULL:-} && ${arguments[*]} == *--test* ]]; then arguments+=(-- --nocapture); fi
 
 failed=()
 for version in "${versions[@]}"; do
-    say "end to end on containerd $version"
+    say "${suites[*]} on containerd $version"
     start=$SECONDS
     # Nothing takes so long that is not stuck.
-    CONTAINERD=$version timeout --kill-after=10 900 cargo "${arguments[@]}" || failed+=("$version")
+    CONTAINERD=$version timeout --kill-after=10 1500 cargo "${arguments[@]}" || failed+=("$version")
     echo "containerd $version: $((SECONDS - start)) s"
 done
 

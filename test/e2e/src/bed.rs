@@ -7,7 +7,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::components::{Release, bed_script, shim_folder, target_folder};
-use crate::{Cgroups, Client, Namespace, wait_for};
+use crate::{Cgroups, Client, Namespace, Network, wait_for};
+
+/// What kind of containerd a bed has.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Writes its configuration, given the bed's folder.
+    pub config: fn(&Path, &Release) -> String,
+    /// Whether it, and so all it starts, gets a network of its own.
+    pub own_network: bool,
+    /// What a shell does first in the mount namespace that containerd and its shims then have for themselves.
+    pub prepare: Option<String>,
+}
+
+impl Setup {
+    /// For containers through the Task API: no CRI plugin, the host's network.
+    pub const TASKS: Setup = Setup { config: tasks_alone, own_network: false, prepare: None };
+}
 
 /// Where shims meet.
 const RUN: &str = "/run/containerd-shim-wamr";
@@ -19,17 +35,23 @@ pub struct Bed {
     pub release: &'static Release,
     /// Below this cgroup all containers live.
     pub cgroups: Cgroups,
+    /// Its network, if that is not the host's.
+    pub network: Option<Network>,
+    setup: Setup,
     name: String,
     folder: PathBuf,
     daemon: Mutex<Option<Child>>,
     shared: bool,
-    /// What a shell does first in the mount namespace that containerd and its shims then have for themselves.
-    setup: Option<String>,
 }
 
 impl Bed {
     /// The one that the tests of this binary share, as they may run side by side.
     pub fn shared() -> Arc<Bed> {
+        Bed::shared_with(Setup::TASKS)
+    }
+
+    /// The same of another kind. All callers in one binary ask for the same.
+    pub fn shared_with(setup: Setup) -> Arc<Bed> {
         static SHARED: OnceLock<Arc<Bed>> = OnceLock::new();
         extern "C" fn end() {
             if let Some(bed) = SHARED.get() {
@@ -40,28 +62,28 @@ impl Bed {
             // Statics are never dropped; the C library calls this when the process exits.
             // SAFETY: `end` is a function without arguments that lives as long as the program.
             assert_eq!(unsafe { libc::atexit(end) }, 0);
-            Arc::new(Bed::start(true, None))
+            Arc::new(Bed::new(setup, true))
         });
         Arc::clone(bed)
     }
 
     /// One of a test's own, for tests that kill containerd.
     pub fn own() -> Arc<Bed> {
-        Arc::new(Bed::start(false, None))
+        Bed::own_with(Setup::TASKS)
     }
 
     /// One of a test's own whose shims have a small run directory: so many KiB and so many files.
     pub fn with_run_directory(kib: u32, files: u32) -> Arc<Bed> {
         let options = format!("size={kib}k,nr_inodes={files},mode=755");
-        let setup = format!("mkdir -p {RUN} && mount -t tmpfs -o {options} bed {RUN}");
-        Arc::new(Bed::start(false, Some(setup)))
+        let prepare = format!("mkdir -p {RUN} && mount -t tmpfs -o {options} bed {RUN}");
+        Bed::own_with(Setup { prepare: Some(prepare), ..Setup::TASKS })
     }
 
     /// One of a test's own whose shims have a configuration of their own: see [`Bed::configure`].
     pub fn with_configuration() -> Arc<Bed> {
-        let setup = "mkdir -p $BED/etc $BED/etc-work && \
-                     mount -t overlay -o lowerdir=/etc,upperdir=$BED/etc,workdir=$BED/etc-work bed /etc";
-        Arc::new(Bed::start(false, Some(setup.to_owned())))
+        let prepare = "mkdir -p $BED/etc $BED/etc-work && \
+                       mount -t overlay -o lowerdir=/etc,upperdir=$BED/etc,workdir=$BED/etc-work bed /etc";
+        Bed::own_with(Setup { prepare: Some(prepare.to_owned()), ..Setup::TASKS })
     }
 
     /// Writes the shims' configuration file, as they see it.
@@ -72,7 +94,12 @@ impl Bed {
         fs::write(path, text).expect("write the configuration");
     }
 
-    fn start(shared: bool, setup: Option<String>) -> Bed {
+    /// One of a test's own, of another kind.
+    pub fn own_with(setup: Setup) -> Arc<Bed> {
+        Arc::new(Bed::new(setup, false))
+    }
+
+    fn new(setup: Setup, shared: bool) -> Bed {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         assert!(
             rustix::process::geteuid().is_root(),
@@ -83,10 +110,12 @@ impl Bed {
         let name = format!("wamr-bed-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
         fs::create_dir_all(folder.join("fifo")).expect("make the bed's folder");
-        fs::write(folder.join("config.toml"), config(&folder, release))
+        fs::write(folder.join("config.toml"), (setup.config)(&folder, release))
             .expect("write containerd's configuration");
         let cgroups = Cgroups::new(&name);
-        let bed = Bed { release, cgroups, name, folder, daemon: Mutex::new(None), shared, setup };
+        let network = setup.own_network.then(|| Network::new(&folder.join("network")));
+        let daemon = Mutex::default();
+        let bed = Bed { release, cgroups, network, setup, name, folder, daemon, shared };
         bed.start_containerd();
         bed
     }
@@ -127,7 +156,7 @@ impl Bed {
     }
 
     fn as_shims_see(&self, path: &str) -> PathBuf {
-        assert!(self.setup.is_some(), "its shims see what all see");
+        assert!(self.setup.prepare.is_some(), "its shims see what all see");
         let pid = self.daemon().as_ref().expect("containerd runs").id();
         PathBuf::from(format!("/proc/{pid}/root{path}"))
     }
@@ -174,10 +203,13 @@ impl Bed {
     /// containerd's command, in a mount namespace of its own if something is set up there.
     fn containerd(&self) -> Command {
         let program = self.release.program("containerd");
-        let Some(setup) = &self.setup else { return Command::new(program) };
+        if let Some(network) = &self.network {
+            return network.command(&program);
+        }
+        let Some(prepare) = &self.setup.prepare else { return Command::new(program) };
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c"]);
-        command.arg(format!("BED={}; {setup} && exec \"$0\" \"$@\"", self.folder.display()));
+        command.arg(format!("BED={}; {prepare} && exec \"$0\" \"$@\"", self.folder.display()));
         command.arg(program);
         command
     }
@@ -207,13 +239,20 @@ impl Drop for Bed {
     }
 }
 
-/// Without what tests do not use: it starts in half the time and touches nothing outside its folder.
-fn config(folder: &Path, release: &Release) -> String {
+const CRI: [&str; 3] =
+    ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"];
+
+/// A configuration without the CRI plugin.
+fn tasks_alone(folder: &Path, release: &Release) -> String {
+    let cri: &[&str] = if release.is_2() { &CRI } else { &CRI[2..] };
+    base_config(folder, release, cri)
+}
+
+/// The head of a configuration, without what tests do not use: containerd starts in half the time and touches nothing
+/// outside its folder. `more_off` are further plugins to leave out.
+pub fn base_config(folder: &Path, release: &Release, more_off: &[&str]) -> String {
     let off: &[&str] = if release.is_2() {
         &[
-            "io.containerd.cri.v1.images",
-            "io.containerd.cri.v1.runtime",
-            "io.containerd.grpc.v1.cri",
             "io.containerd.internal.v1.opt",
             "io.containerd.internal.v1.restart",
             "io.containerd.internal.v1.tracing",
@@ -227,7 +266,6 @@ fn config(folder: &Path, release: &Release) -> String {
         ]
     } else {
         &[
-            "io.containerd.grpc.v1.cri",
             "io.containerd.internal.v1.opt",
             "io.containerd.internal.v1.restart",
             "io.containerd.internal.v1.tracing",
@@ -240,6 +278,7 @@ fn config(folder: &Path, release: &Release) -> String {
             "io.containerd.tracing.processor.v1.otlp",
         ]
     };
+    let off: Vec<_> = off.iter().chain(more_off).collect();
     let version = if release.is_2() { 3 } else { 2 };
     let folder = folder.display();
     format!(

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::tar::Tar;
@@ -40,18 +40,57 @@ impl Layer {
     }
 }
 
-/// An image for linux on this machine's processor.
+/// An image, for linux on this machine's processor unless it is said otherwise.
 #[derive(Debug, Clone)]
 pub struct Image {
     name: String,
     layers: Vec<Vec<u8>>,
     config: serde_json::Map<String, serde_json::Value>,
+    os: String,
+    architecture: String,
+    index: bool,
+}
+
+/// A piece of content, named by its digest.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    /// `sha256:` and 64 hex digits.
+    pub digest: String,
+    /// What kind of content it is.
+    pub media_type: String,
+    /// It.
+    pub bytes: Vec<u8>,
+}
+
+/// What an image consists of.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// Layers, config, manifest and, if there is one, the index.
+    pub blobs: Vec<Blob>,
+    /// Descriptor of what the image's name stands for: its manifest or index.
+    pub top: Value,
+}
+
+impl Contents {
+    fn add(&mut self, media_type: &str, bytes: &[u8]) -> Value {
+        let digest = digest(bytes);
+        let descriptor = json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
+        self.blobs.push(Blob { digest, media_type: media_type.to_owned(), bytes: bytes.to_vec() });
+        descriptor
+    }
 }
 
 impl Image {
     /// Without layers. The name is a full one, such as `e2e.local/guests:1`.
     pub fn new(name: &str) -> Image {
-        Image { name: name.to_owned(), layers: Vec::new(), config: serde_json::Map::new() }
+        Image {
+            name: name.to_owned(),
+            layers: Vec::new(),
+            config: serde_json::Map::new(),
+            os: "linux".to_owned(),
+            architecture: if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }.to_owned(),
+            index: false,
+        }
     }
 
     /// Adds a layer on top.
@@ -65,6 +104,20 @@ impl Image {
     #[must_use]
     pub fn entrypoint(mut self, args: &[&str]) -> Image {
         self.config.insert("Entrypoint".into(), json!(args));
+        self
+    }
+
+    /// Says what it is for, as `wasi` and `wasm`.
+    #[must_use]
+    pub fn platform(mut self, os: &str, architecture: &str) -> Image {
+        (self.os, self.architecture) = (os.to_owned(), architecture.to_owned());
+        self
+    }
+
+    /// Puts the manifest into an index, as images for several platforms have it.
+    #[must_use]
+    pub fn in_an_index(mut self) -> Image {
+        self.index = true;
         self
     }
 
@@ -83,31 +136,41 @@ impl Image {
         chain
     }
 
-    /// Writes it as a tar of an OCI layout.
-    pub fn write(&self, path: &Path) {
-        let mut tar = Tar::default();
-        let mut blob = |media_type: &str, bytes: &[u8]| {
-            let digest = digest(bytes);
-            tar.file(&format!("blobs/sha256/{}", digest.trim_start_matches("sha256:")), 0o644, bytes);
-            json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
-        };
-        let layers: Vec<_> =
-            self.layers.iter().map(|layer| blob("application/vnd.oci.image.layer.v1.tar", layer)).collect();
-        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    /// All of it.
+    pub fn contents(&self) -> Contents {
+        let mut contents = Contents { blobs: Vec::new(), top: Value::Null };
+        let layer = "application/vnd.oci.image.layer.v1.tar";
+        let layers: Vec<_> = self.layers.iter().map(|bytes| contents.add(layer, bytes)).collect();
         let config = json!({
-            "architecture": architecture,
-            "os": "linux",
+            "architecture": self.architecture,
+            "os": self.os,
             "config": self.config,
             "rootfs": { "type": "layers", "diff_ids": self.layers.iter().map(|l| digest(l)).collect::<Vec<_>>() },
         });
-        let config = blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
-        let manifest_type = "application/vnd.oci.image.manifest.v1+json";
-        let manifest =
-            json!({ "schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": layers });
-        let mut manifest = blob(manifest_type, manifest.to_string().as_bytes());
-        manifest["platform"] = json!({ "os": "linux", "architecture": architecture });
-        manifest["annotations"] = json!({ "io.containerd.image.name": self.name });
-        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+        let config = contents.add("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers });
+        contents.top = contents.add(kind, manifest.to_string().as_bytes());
+        if self.index {
+            let mut manifest = contents.top.take();
+            manifest["platform"] = json!({ "os": self.os, "architecture": self.architecture });
+            let kind = "application/vnd.oci.image.index.v1+json";
+            let index = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": [manifest] });
+            contents.top = contents.add(kind, index.to_string().as_bytes());
+        }
+        contents
+    }
+
+    /// Writes it as a tar of an OCI layout.
+    pub fn write(&self, path: &Path) {
+        let mut tar = Tar::default();
+        let Contents { blobs, mut top } = self.contents();
+        for Blob { digest, bytes, .. } in blobs {
+            tar.file(&format!("blobs/sha256/{}", digest.trim_start_matches("sha256:")), 0o644, &bytes);
+        }
+        top["platform"] = json!({ "os": self.os, "architecture": self.architecture });
+        top["annotations"] = json!({ "io.containerd.image.name": self.name });
+        let index = json!({ "schemaVersion": 2, "manifests": [top] });
         tar.file("index.json", 0o644, index.to_string().as_bytes());
         tar.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#);
         fs::write(path, tar.finish()).expect("write an image");

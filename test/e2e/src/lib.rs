@@ -26,7 +26,7 @@ mod storm;
 mod tar;
 mod wait;
 
-pub use bed::Bed;
+pub use bed::{Bed, Setup, base_config};
 pub use cgroups::Cgroups;
 pub use client::{Client, Events};
 pub use components::{
@@ -36,7 +36,7 @@ pub use container::{Container, Finished, Task};
 pub use ctr::Ctr;
 pub use exec::{Exec, ExecTask};
 pub use guests::guest;
-pub use image::{Image, Layer};
+pub use image::{Blob, Contents, Image, Layer};
 pub use leftovers::Traces;
 pub use namespace::Namespace;
 pub use network::Network;

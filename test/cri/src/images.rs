@@ -1,0 +1,37 @@
+//! The images of the tests.
+
+use std::process::Command;
+
+use e2e::{Image, Layer, guest, target_folder, test_folder};
+
+/// What the CRI plugin is told to run in each pod first.
+pub const PAUSE: &str = "e2e.local/pause:1";
+
+/// `FROM scratch` with the guests as `/NAME.wasm`; the first of them is the entry point.
+pub fn guests(name: &str, guests: &[&str]) -> Image {
+    let layer =
+        guests.iter().fold(Layer::new(), |layer, name| layer.file(&format!("/{name}.wasm"), guest(name)));
+    Image::new(&format!("e2e.local/{name}:1"))
+        .layer(layer)
+        .entrypoint(&[&format!("/{}.wasm", guests.first().expect("an image of guests has one"))])
+}
+
+/// A native busybox with its tools in `/bin`.
+pub fn busybox() -> Image {
+    let tools = ["cat", "echo", "id", "ls", "ps", "sh", "sleep", "stat", "true"];
+    let layer = Layer::new().directory("/bin").file("/bin/busybox", e2e::busybox_bytes());
+    let layer = tools.iter().fold(layer, |layer, tool| layer.symlink(&format!("/bin/{tool}"), "busybox"));
+    Image::new("e2e.local/busybox:1").layer(layer).entrypoint(&["/bin/sh"])
+}
+
+/// A native program that waits, for the containers that hold a pod's namespaces.
+pub fn pause() -> Image {
+    let source = test_folder().join("cri/pause.c");
+    // By process: several test binaries may build it at once.
+    let program = target_folder().join(format!("cri-pause-{}", std::process::id()));
+    let mut compiler = Command::new("cc");
+    e2e::run(compiler.args(["-static", "-Os", "-o"]).arg(&program).arg(&source), b"").succeeded();
+    let bytes = std::fs::read(&program).expect("read the pause program");
+    std::fs::remove_file(&program).expect("remove the pause program");
+    Image::new(PAUSE).layer(Layer::new().file("/pause", bytes)).entrypoint(&["/pause"])
+}
