@@ -124,6 +124,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         sockets: plan.sockets,
         execs: Default::default(),
         busy: Default::default(),
+        kills: Default::default(),
     })
 }
 

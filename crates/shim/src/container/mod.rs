@@ -76,6 +76,9 @@ pub struct Container {
     execs: Mutex<HashMap<String, Arc<Process>>>,
     /// Held by the calls that change the container, so that two of them never interleave.
     pub busy: tokio::sync::Mutex<()>,
+    /// Held for reading until a Kill is answered, for writing when the end is told: a holder ends in no time, and
+    /// containerd, once it knows, deletes the task and closes the very connection on which it waits for that answer.
+    pub kills: tokio::sync::RwLock<()>,
 }
 
 impl Container {

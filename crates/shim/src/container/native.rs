@@ -109,6 +109,7 @@ pub fn create(server: &Server, creation: Creation, json: &[u8]) -> Result<Contai
         native: Some(native),
         execs: Default::default(),
         busy: Default::default(),
+        kills: Default::default(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! From the end of a process to the news of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use containerd_shim_protos::events::task::TaskExit;
 use containerd_shim_protos::topics;
@@ -10,6 +11,9 @@ use super::{Container, Process};
 use crate::blocking::blocking;
 use crate::exit::Exit;
 use crate::server::Server;
+
+/// How long the answer to a Kill may hold back the news of the end that it brought about.
+const KILL_ANSWERED: Duration = Duration::from_secs(1);
 
 /// Waits for a container's first process to end, then tells containerd and everybody who waits.
 pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
@@ -29,6 +33,8 @@ pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
             exec.wait().await;
         }
     }
+    // Not for ever: whoever waits for the end has a right to it too.
+    let _answered = tokio::time::timeout(KILL_ANSWERED, container.kills.write()).await;
     process.record_end(exit, || {
         server.oom.report_if_killed(&server.publisher, &container);
         announce(&server, &container, &container.id, process, exit);

@@ -116,6 +116,8 @@ impl Task for TaskService {
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id).map_err(|e| status(&e))?;
+        let this = Arc::clone(&container);
+        let _until_answered = this.kills.read().await;
         detached(
             async move { blocking(move || container.kill(&process, request.signal, request.all)).await },
         )
