@@ -1,4 +1,5 @@
 // file read PATH | write PATH TEXT | append PATH MEBIBYTES | list DIR: prints what it got, or why not.
+// file follow PATH: prints what it holds whenever that changes, until it holds "end".
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -53,6 +54,25 @@ static int list(const char *path) {
     return 0;
 }
 
+static int follow(const char *path) {
+    char before[256] = "", now[256];
+    do {
+        int fd = open(path, O_RDONLY);
+        if (fd < 0)
+            return failed(path);
+        ssize_t n = read(fd, now, sizeof now - 1);
+        close(fd);
+        now[n < 0 ? 0 : n] = 0;
+        if (strcmp(before, now)) {
+            printf("now %s\n", now);
+            fflush(stdout);
+            strcpy(before, now);
+        }
+        usleep(20000);
+    } while (strcmp(now, "end"));
+    return 0;
+}
+
 int main(int argc, char **argv) {
     if (argc == 3 && !strcmp(argv[1], "read"))
         return show(argv[2]);
@@ -62,5 +82,7 @@ int main(int argc, char **argv) {
         return append(argv[2], atol(argv[3]));
     if (argc == 3 && !strcmp(argv[1], "list"))
         return list(argv[2]);
+    if (argc == 3 && !strcmp(argv[1], "follow"))
+        return follow(argv[2]);
     return 99;
 }

@@ -1,6 +1,7 @@
 //! The images of the tests.
 
 use std::process::Command;
+use std::sync::OnceLock;
 
 use e2e::{Image, Layer, guest, target_folder, test_folder};
 
@@ -26,12 +27,16 @@ pub fn busybox() -> Image {
 
 /// A native program that waits, for the containers that hold a pod's namespaces.
 pub fn pause() -> Image {
-    let source = test_folder().join("cri/pause.c");
-    // By process: several test binaries may build it at once.
-    let program = target_folder().join(format!("cri-pause-{}", std::process::id()));
-    let mut compiler = Command::new("cc");
-    e2e::run(compiler.args(["-static", "-Os", "-o"]).arg(&program).arg(&source), b"").succeeded();
-    let bytes = std::fs::read(&program).expect("read the pause program");
-    std::fs::remove_file(&program).expect("remove the pause program");
-    Image::new(PAUSE).layer(Layer::new().file("/pause", bytes)).entrypoint(&["/pause"])
+    static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let source = test_folder().join("cri/pause.c");
+        // By process: several test binaries may build it at once.
+        let program = target_folder().join(format!("cri-pause-{}", std::process::id()));
+        let mut compiler = Command::new("cc");
+        e2e::run(compiler.args(["-static", "-Os", "-o"]).arg(&program).arg(&source), b"").succeeded();
+        let bytes = std::fs::read(&program).expect("read the pause program");
+        std::fs::remove_file(&program).expect("remove the pause program");
+        bytes
+    });
+    Image::new(PAUSE).layer(Layer::new().file("/pause", program)).entrypoint(&["/pause"])
 }

@@ -226,5 +226,6 @@ impl<'s> Pod<'s> {
         let request = RemovePodSandboxRequest { pod_sandbox_id: self.id.clone() };
         let call = async |mut client: crate::node::Runtime, request| client.remove_pod_sandbox(request).await;
         self.scene.node.runtime(request, call).unwrap_or_else(|e| panic!("remove pod {}: {e}", self.id));
+        self.scene.lost_pod(&self.id);
     }
 }

@@ -54,6 +54,11 @@ impl Scene {
         self.leaves(id);
     }
 
+    /// A test removed a pod itself.
+    pub(crate) fn lost_pod(&self, id: &str) {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).retain(|pod| pod != id);
+    }
+
     /// Remembers an id or path, of which nothing may be left in the end.
     pub(crate) fn leaves(&self, word: &str) {
         self.traces.lock().unwrap_or_else(PoisonError::into_inner).push(word.to_owned());

@@ -152,7 +152,10 @@ impl Bed {
 
     /// The run directory of its shims.
     pub fn run_directory(&self) -> PathBuf {
-        self.as_shims_see(RUN)
+        match &self.setup.prepare {
+            None => RUN.into(),
+            Some(_) => self.as_shims_see(RUN),
+        }
     }
 
     fn as_shims_see(&self, path: &str) -> PathBuf {
