@@ -160,6 +160,16 @@ impl Error {
         Self::Io { action, path: path.into(), source: source.into() }
     }
 
+    /// Whether a directory or file of the cgroup is not there, because somebody else removed it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Missing(_) => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Whether the kernel found the value itself wrong. For the few pairs of files in which one value's
     /// validity depends on the other's.
     pub(crate) fn is_invalid_argument(&self) -> bool {

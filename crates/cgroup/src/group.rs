@@ -29,7 +29,70 @@ pub(crate) struct Directory {
     controllers: Controllers,
 }
 
+impl Directory {
+    /// # Errors
+    /// [`Error::AlreadyInUse`] if a process is in it or below it.
+    fn unused(&self) -> Result<()> {
+        match crate::processes::first_below(&self.path)? {
+            Some(pid) => Err(Error::AlreadyInUse { directory: self.path.clone(), pid }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a container's cgroup is to be. Nothing is made yet, so that its directories can be recorded first: whoever
+/// finds the record of a maker that died can remove them.
+#[derive(Debug)]
+pub struct Planned(Cgroup);
+
+impl Planned {
+    /// The directories, whether or not they exist.
+    pub fn directories(&self) -> impl Iterator<Item = &FilePath> {
+        self.0.directories()
+    }
+
+    /// Makes the cgroup, as [`Cgroup::create`] does.
+    ///
+    /// # Errors
+    /// Those of [`Cgroup::create`].
+    pub fn make(self, limits: &Limits) -> Result<Cgroup> {
+        self.0.make(limits)
+    }
+}
+
 impl Cgroup {
+    /// A place for a cgroup where no process is.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyInUse`], [`Error::Io`].
+    pub fn plan(host: &Host, path: &Path) -> Result<Planned> {
+        Self::at(host, path).planned()
+    }
+
+    /// The same for a native container, which joins v1's remaining hierarchies too (`devices`, `net_cls`, `net_prio`,
+    /// `perf_event`).
+    ///
+    /// # Errors
+    /// As [`Cgroup::plan`].
+    pub fn plan_native(host: &Host, path: &Path) -> Result<Planned> {
+        let mut cgroup = Self::at(host, path);
+        let relative = path.relative();
+        cgroup.directories.extend(host.native_only().map(|root| Directory {
+            path: root.join(&relative),
+            root: root.to_owned(),
+            controllers: Controllers::default(),
+        }));
+        cgroup.planned()
+    }
+
+    fn planned(self) -> Result<Planned> {
+        self.directories
+            .iter()
+            .filter(|directory| directory.path.is_dir())
+            .try_for_each(Directory::unused)?;
+        Ok(Planned(self))
+    }
+
     /// Makes the cgroup with these limits, and any missing directory above it.
     ///
     /// A directory that is there already is taken over as it is, settings included, if no process is in it or
@@ -45,30 +108,12 @@ impl Cgroup {
         Self::at(host, path).make(limits)
     }
 
-    /// The same for a native container, which joins v1's remaining hierarchies too (`devices`, `net_cls`, `net_prio`,
-    /// `perf_event`).
-    ///
-    /// # Errors
-    /// As [`Cgroup::create`].
-    pub fn create_native(host: &Host, path: &Path, limits: &Limits) -> Result<Self> {
-        let mut cgroup = Self::at(host, path);
-        let relative = path.relative();
-        cgroup.directories.extend(host.native_only().map(|root| Directory {
-            path: root.join(&relative),
-            root: root.to_owned(),
-            controllers: Controllers::default(),
-        }));
-        cgroup.make(limits)
-    }
-
     fn make(self, limits: &Limits) -> Result<Self> {
         let cgroup = self;
         let mut made = Made::default();
         for directory in &cgroup.directories {
-            if !made.make(&directory.root, &directory.path)?
-                && let Some(pid) = crate::processes::first_below(&directory.path)?
-            {
-                return Err(Error::AlreadyInUse { directory: directory.path.clone(), pid });
+            if !made.make(&directory.root, &directory.path)? {
+                directory.unused()?;
             }
             if cgroup.version == Version::V1 && directory.controllers.has(Controller::Cpuset) {
                 cpuset::inherit(&directory.root, &directory.path, &limits.cpu)?;

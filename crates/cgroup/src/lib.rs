@@ -53,7 +53,7 @@ mod wait;
 pub use controller::{Controller, Controllers};
 pub use entry::Entry;
 pub use error::{Error, Result};
-pub use group::Cgroup;
+pub use group::{Cgroup, Planned};
 pub use host::{Host, Version};
 pub use limits::{BlockIo, Cpu, DeviceRate, Limits, Memory};
 pub use oom::OomWatcher;

@@ -84,21 +84,10 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     let (guest_ends, kept) =
         stdio::open(&creation.stdio, plan.process.console_size, &creation.id, &server.namespace)?;
 
-    let cgroup_path = match &plan.cgroups_path {
-        Some(path) => path.clone(),
-        None => format!("/{}/{}", server.namespace, creation.id),
-    };
-    let cgroup_path = cgroup::Path::parse(&cgroup_path).map_err(cgroup_error)?;
-    let cgroup = Cgroup::create(&server.cgroups, &cgroup_path, &plan.limits).map_err(cgroup_error)?;
+    let path = cgroup_path(server, &creation, plan.cgroups_path.as_deref())?;
+    let planned = Cgroup::plan(&server.cgroups, &path).map_err(cgroup_error)?;
+    let cgroup = make_cgroup(server, &creation, planned, None, &plan.limits)?;
     let unfinished = Unfinished { cgroup: &cgroup, bundle: &creation.bundle };
-    let record = Record {
-        server: server.place.directory().to_owned(),
-        cgroup: cgroup.directories().map(Path::to_owned).collect(),
-        root: None,
-    };
-    record.write(&creation.bundle).map_err(|e| {
-        Error::io(format!("write the container's record into {}", creation.bundle.display()), &e)
-    })?;
 
     let terminal = creation.stdio.terminal;
     let launch = match &wasm {
@@ -154,6 +143,41 @@ fn open_namespaces(plan: &Plan) -> Result<Vec<(NamespaceKind, OwnedFd)>> {
             .map_err(|e| Error::io(format!("open the namespace {} (is its pod gone?)", path.display()), &e))
     };
     plan.namespaces.join.iter().map(open).collect()
+}
+
+/// The spec's cgroup path, or one that names the container.
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub fn cgroup_path(server: &Server, creation: &Creation, path: Option<&str>) -> Result<cgroup::Path> {
+    let usual = || format!("/{}/{}", server.namespace, creation.id);
+    cgroup::Path::parse(&path.map_or_else(usual, str::to_owned)).map_err(cgroup_error)
+}
+
+/// Makes the cgroup. It is recorded first, with where a native container's root is to be mounted: a server that is
+/// killed at any moment leaves nothing that the record does not name.
+///
+/// # Errors
+/// In words; neither cgroup nor record is left.
+pub fn make_cgroup(
+    server: &Server,
+    creation: &Creation,
+    planned: cgroup::Planned,
+    root: Option<PathBuf>,
+    limits: &cgroup::Limits,
+) -> Result<Cgroup> {
+    let record = Record {
+        server: server.place.directory().to_owned(),
+        cgroup: planned.directories().map(Path::to_owned).collect(),
+        root,
+    };
+    record.write(&creation.bundle).map_err(|e| {
+        Error::io(format!("write the container's record into {}", creation.bundle.display()), &e)
+    })?;
+    planned.make(limits).map_err(|e| {
+        Record::remove(&creation.bundle);
+        cgroup_error(e)
+    })
 }
 
 /// A container that is being made: what is left of it is removed when dropped.

@@ -150,12 +150,20 @@ impl Drop for Launched {
 pub fn cgroup_error(error: cgroup::Error) -> Error {
     match error {
         cgroup::Error::AlreadyInUse { .. } => Error::Exists(error.to_string()),
+        gone if gone.is_gone() => Error::State(gone.to_string()),
         cgroup::Error::Io { .. }
         | cgroup::Error::Survived { .. }
         | cgroup::Error::Busy { .. }
         | cgroup::Error::Unit { .. } => Error::of(error, Error::Internal),
         _ => Error::of(error, Error::Invalid),
     }
+}
+
+/// The same for what is done to a cgroup that was there: one that somebody else removed is no fault of ours, and its
+/// container can still be killed and deleted.
+pub fn cgroup_failed(doing: std::fmt::Arguments<'_>, error: &cgroup::Error) -> Error {
+    let text = format!("{doing}: {error}");
+    if error.is_gone() { Error::State(text) } else { Error::Internal(text) }
 }
 
 /// Why the process did not get ready. One that the kernel killed for its memory limit could not say so.

@@ -169,7 +169,9 @@ impl Container {
     pub fn pause(&self) -> Result<()> {
         self.init.advance(|phase| {
             let next = phase.pause(&self.init.name)?;
-            self.cgroup.freeze().map_err(|e| Error::Internal(format!("pause {}: {e}", self.init.name)))?;
+            self.cgroup
+                .freeze()
+                .map_err(|e| launch::cgroup_failed(format_args!("pause {}", self.init.name), &e))?;
             Ok(next)
         })
     }
@@ -181,7 +183,9 @@ impl Container {
     pub fn resume(&self) -> Result<()> {
         self.init.advance(|phase| {
             let next = phase.resume(&self.init.name)?;
-            self.cgroup.thaw().map_err(|e| Error::Internal(format!("resume {}: {e}", self.init.name)))?;
+            self.cgroup
+                .thaw()
+                .map_err(|e| launch::cgroup_failed(format_args!("resume {}", self.init.name), &e))?;
             Ok(next)
         })
     }

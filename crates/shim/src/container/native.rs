@@ -15,7 +15,7 @@ use native::{
 };
 use rustix::fs::{Mode, OFlags};
 
-use super::create::Creation;
+use super::create::{Creation, cgroup_path, make_cgroup};
 use super::launch::cgroup_error;
 use super::{Container, Kind, Process};
 use crate::error::{Error, Result};
@@ -55,21 +55,13 @@ pub fn create(server: &Server, creation: Creation, json: &[u8]) -> Result<Contai
         true => None,
         false => Some(stdio::open(&creation.stdio, None, &creation.id, &server.namespace)?),
     };
-    let cgroup_path = match &spec.cgroups_path {
-        Some(path) => path.clone(),
-        None => format!("/{}/{}", server.namespace, creation.id),
-    };
-    let cgroup_path = cgroup::Path::parse(&cgroup_path).map_err(cgroup_error)?;
-    let cgroup = Cgroup::create_native(&server.cgroups, &cgroup_path, &spec.limits).map_err(cgroup_error)?;
-    let unfinished = Unfinished { cgroup: &cgroup, bundle: &creation.bundle };
     let rootfs = creation.bundle.join("rootfs");
     let root = if creation.rootfs.is_empty() { spec.root.clone() } else { rootfs };
-    let record = Record {
-        server: server.place.directory().to_owned(),
-        cgroup: cgroup.directories().map(Path::to_owned).collect(),
-        root: (!creation.rootfs.is_empty()).then(|| root.clone()),
-    };
-    record.write(&creation.bundle).map_err(|e| Error::io("write the container's record", &e))?;
+    let mounted = (!creation.rootfs.is_empty()).then(|| root.clone());
+    let path = cgroup_path(server, &creation, spec.cgroups_path.as_deref())?;
+    let planned = Cgroup::plan_native(&server.cgroups, &path).map_err(cgroup_error)?;
+    let cgroup = make_cgroup(server, &creation, planned, mounted, &spec.limits)?;
+    let unfinished = Unfinished { cgroup: &cgroup, bundle: &creation.bundle };
     let mounts: Vec<_> = creation.rootfs.iter().map(super::file_system::rootfs_mount).collect();
     jail::attach_rootfs(&mounts, &root)
         .map_err(|e| Error::because(format!("mount the root file system: {e}"), &e, Error::Internal))?;
