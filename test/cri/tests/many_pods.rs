@@ -30,11 +30,19 @@ fn held(node: &Node) -> BTreeMap<String, usize> {
 
 /// Whatever is made once and kept is made now; returns a pod that stays, so that the server does, and what is held when
 /// all is quiet.
-fn warm_up(node: &std::sync::Arc<Node>, image: &e2e::Image) -> (Scene, BTreeMap<String, usize>) {
+///
+/// Of each module a template is kept for a while.
+fn warm_up(
+    node: &std::sync::Arc<Node>,
+    image: &e2e::Image,
+    modules: &[&str],
+) -> (Scene, BTreeMap<String, usize>) {
     let scene = node.scene("stays");
     scene.pod("a").run();
     let pod = scene.pod("b").run();
-    assert_eq!(pod.container("main", image, &["/exit.wasm", "0"]).run().0.exit_code, 0);
+    for (attempt, module) in (0..).zip(modules) {
+        pod.container("main", image, &[&format!("/{module}.wasm")]).attempt(attempt).start();
+    }
     pod.stop();
     pod.remove();
     let mut before = held(node);
@@ -59,8 +67,9 @@ fn given_back(node: &Node, before: &BTreeMap<String, usize>) {
 #[test]
 fn thirty_pods_at_once_are_two_processes_each_and_leave_nothing() {
     let node = Node::own();
-    let image = guests("many", &["wait", "exit"]);
-    let (_stays, before) = warm_up(&node, &image);
+    let modules = ["wait", "exit"];
+    let image = guests("many", &modules);
+    let (_stays, before) = warm_up(&node, &image, &modules);
     let server = node.server().process;
     let others = server.children().len();
     let scene = node.scene("many");
@@ -92,8 +101,9 @@ fn thirty_pods_at_once_are_two_processes_each_and_leave_nothing() {
 #[test]
 fn a_container_that_crashes_again_and_again_leaves_nothing() {
     let node = Node::own();
-    let image = guests("crashes", &["exit", "trap"]);
-    let (_stays, before) = warm_up(&node, &image);
+    let modules = ["exit", "trap"];
+    let image = guests("crashes", &modules);
+    let (_stays, before) = warm_up(&node, &image, &modules);
     let scene = node.scene("crashes");
     let pod = scene.pod("a").run();
     let holder_alone = node.bed.cgroups.processes(&scene.name);

@@ -15,6 +15,10 @@ use crate::server::Server;
 /// How long the answer to a Kill may hold back the news of the end that it brought about.
 const KILL_ANSWERED: Duration = Duration::from_secs(1);
 
+/// How long the news of an end waits for its last words to be read: containerd 1.6 closes the streams at that news,
+/// and `kubectl logs` would lack them. Usually they are read at once; a reader that stalls must not hide the end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Waits for a container's first process to end, then tells containerd and everybody who waits.
 pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
     let process = &container.init;
@@ -33,6 +37,7 @@ pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
             exec.wait().await;
         }
     }
+    let _read = tokio::time::timeout(LAST_WORDS, process.stdio.all_read()).await;
     // Not for ever: whoever waits for the end has a right to it too.
     let _answered = tokio::time::timeout(KILL_ANSWERED, container.kills.write()).await;
     process.record_end(exit, || {
@@ -44,6 +49,7 @@ pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
 /// The same for an exec.
 pub async fn exec(server: Arc<Server>, container: Arc<Container>, exec_id: String, process: Arc<Process>) {
     let exit = process.reap().await;
+    let _read = tokio::time::timeout(LAST_WORDS, process.stdio.all_read()).await;
     process.record_end(exit, || announce(&server, &container, &exec_id, &process, exit));
 }
 

@@ -142,8 +142,10 @@ impl Kept {
             output.retain_mut(Held::writer_gone);
             !output.is_empty() || terminal.as_ref().is_some_and(Terminal::has_unread)
         };
+        let mut pause = Duration::from_millis(1);
         while unread() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(20));
         }
     }
 
