@@ -58,6 +58,11 @@ shim=$(deploy/build.sh test-release)
 SHIM_DIR=$(cd "$(dirname "$shim")" && pwd)
 export SHIM_DIR
 
+say "building the AOT compiler"
+deploy/aotc-packages.sh
+WAMR_AOTC=$(deploy/build-aotc.sh)
+export WAMR_AOTC
+
 if [[ -z $name && ${#suites[@]} == 0 ]]; then
     say "unit tests"
     cargo test --workspace --exclude e2e --exclude cri --exclude kubernetes

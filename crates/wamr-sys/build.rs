@@ -40,8 +40,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("BUILD_SHRUNK_MEMORY", "0"),
     // An access out of bounds meets a guard page and a signal handler instead of a comparison.
     ("DISABLE_HW_BOUND_CHECK", "0"),
-    // Else CMake runs a program on the build host to find out what the target can do.
-    ("DISABLE_WRITE_GS_BASE", "1"),
+    // Compiled code may address memory by the GS register. Said, else CMake runs a program on the build host to find
+    // out; a patch asks the target instead.
+    ("DISABLE_WRITE_GS_BASE", "0"),
 ];
 
 /// Defects of the pinned WAMR that no setting avoids, as (file, what it says, what it shall say, why).
@@ -57,6 +58,14 @@ const PATCHES: &[(&str, &str, &str, &str)] = &[
         "if (in[i].u.type == __WASI_EVENTTYPE_FD_READ) {",
         "if (in[i].u.type == __WASI_EVENTTYPE_FD_READ && pfds[i].revents) {",
         "poll_oneoff makes one more system call for every descriptor of which there is nothing to tell",
+    ),
+    (
+        "core/shared/platform/linux/platform_internal.h",
+        r#"asm volatile("wrgsbase %0" ::"r"(__gs_value) : "memory"); \"#,
+        r#"extern bool glue_gs_base_is_writable;                      \
+        if (glue_gs_base_is_writable)                              \
+            asm volatile("wrgsbase %0" ::"r"(__gs_value) : "memory"); \"#,
+        "the instruction is used on processors and kernels that do not have it",
     ),
 ];
 

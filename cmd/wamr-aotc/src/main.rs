@@ -99,6 +99,9 @@ fn compile(options: &Options) -> Result<(), Failure> {
         std::fs::write(cgroup, "0").map_err(|e| machine(format!("enter the cgroup of {cgroup}: {e}")))?;
     }
     if options.confined {
+        // The server that started it is the last that the kernel should kill; this is the first.
+        std::fs::write("/proc/self/oom_score_adj", "1000")
+            .map_err(|e| machine(format!("raise oom_score_adj: {e}")))?;
         let limits = [
             (libc::RLIMIT_CORE, 0, 0),
             (libc::RLIMIT_STACK, STACK, STACK),
@@ -111,7 +114,7 @@ fn compile(options: &Options) -> Result<(), Failure> {
     std::io::stdin().lock().read_to_end(&mut module).map_err(|e| machine(format!("read the module: {e}")))?;
     let compiler = aotc::Compiler::start().map_err(|e| machine(e.to_string()))?;
     let written = compiler
-        .compile(&mut module, options.tier, options.segue, |code| std::io::stdout().lock().write_all(code))
+        .compile(module, options.tier, options.segue, |code| std::io::stdout().lock().write_all(code))
         .map_err(|e| Failure::Module(e.to_string()))?;
     written.map_err(|e| machine(format!("write the code: {e}")))
 }

@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "aot_export.h"
+#include "aot.h"
+#include "aot_compiler.h"
+#include "aot_emit_aot_file.h"
+#include "aot_llvm.h"
 #include "wasm.h"
 #include "wasm_export.h"
 
@@ -40,6 +43,19 @@ has_threads(const WASMModule *module)
     return false;
 }
 
+/* A frame may be larger than the guard pages below the stack: have each of its pages touched in turn, so that none is
+ * jumped over. */
+static void
+probe_stacks(const AOTCompContext *context)
+{
+    LLVMValueRef function = LLVMGetFirstFunction(context->module);
+
+    for (; function; function = LLVMGetNextFunction(function)) {
+        if (!LLVMGetIntrinsicID(function))
+            LLVMAddTargetDependentFunctionAttr(function, "probe-stack", "inline-asm");
+    }
+}
+
 static void
 say(char *error, uint32_t error_size, const char *what)
 {
@@ -48,18 +64,39 @@ say(char *error, uint32_t error_size, const char *what)
     snprintf(error, error_size, "%s: %s", what, why && *why ? why : "no reason given");
 }
 
-bool
+/* WAMR marks calls that wasm has in tail position, and no others. */
+static bool
+has_tail_calls(const AOTCompContext *context)
+{
+    LLVMValueRef function = LLVMGetFirstFunction(context->module);
+
+    for (; function; function = LLVMGetNextFunction(function)) {
+        LLVMBasicBlockRef block = LLVMGetFirstBasicBlock(function);
+        for (; block; block = LLVMGetNextBasicBlock(block)) {
+            LLVMValueRef instruction = LLVMGetFirstInstruction(block);
+            for (; instruction; instruction = LLVMGetNextInstruction(instruction)) {
+                if (LLVMIsACallInst(instruction) && LLVMIsTailCall(instruction))
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+aotc_outcome
 aotc_compile(uint8_t *wasm, uint32_t wasm_size, const aotc_options *options, uint8_t **aot, uint32_t *aot_size,
              char *error, uint32_t error_size)
 {
     AOTCompOption option = { 0 };
-    aot_comp_data_t data = NULL;
-    aot_comp_context_t context = NULL;
+    AOTCompData *data = NULL;
+    AOTCompContext *context = NULL;
     wasm_module_t module = wasm_runtime_load(wasm, wasm_size, error, error_size);
+
+    aotc_outcome outcome = AOTC_REFUSED;
 
     *aot = NULL;
     if (!module)
-        return false;
+        return AOTC_REFUSED;
 
     option.opt_level = options->level;
     /* Code anywhere in the address space, without a table of jumps in reach. */
@@ -82,7 +119,7 @@ aotc_compile(uint8_t *wasm, uint32_t wasm_size, const aotc_options *options, uin
     if (options->segue)
         option.segue_flags = 0x1F1F;
 
-    data = aot_create_comp_data(module, NULL, false);
+    data = aot_create_comp_data((WASMModule *)module, NULL, false);
     if (!data) {
         say(error, error_size, "read the module");
         goto done;
@@ -92,12 +129,19 @@ aotc_compile(uint8_t *wasm, uint32_t wasm_size, const aotc_options *options, uin
         say(error, error_size, "prepare the compiler");
         goto done;
     }
+    probe_stacks(context);
     if (!aot_compile_wasm(context)) {
         say(error, error_size, "compile");
         goto done;
     }
+    if (options->level == 0 && has_tail_calls(context)) {
+        outcome = AOTC_TAIL_CALLS;
+        goto done;
+    }
     *aot = aot_emit_aot_file_buf(context, data, aot_size);
-    if (!*aot)
+    if (*aot)
+        outcome = AOTC_DONE;
+    else
         say(error, error_size, "write the code");
 
 done:
@@ -106,7 +150,7 @@ done:
     if (data)
         aot_destroy_comp_data(data);
     wasm_runtime_unload(module);
-    return *aot != NULL;
+    return outcome;
 }
 
 void

@@ -13,6 +13,10 @@ struct Options {
     segue: bool,
 }
 
+/// `aotc_outcome`.
+const DONE: u32 = 0;
+const TAIL_CALLS: u32 = 2;
+
 unsafe extern "C" {
     fn aotc_init() -> bool;
     fn aotc_compile(
@@ -23,7 +27,7 @@ unsafe extern "C" {
         aot_size: *mut u32,
         error: *mut c_char,
         error_size: u32,
-    ) -> bool;
+    ) -> u32;
     fn aotc_free(aot: *mut u8);
 }
 
@@ -58,7 +62,8 @@ impl Compiler {
     }
 
     /// Compiles a module for the processor this runs on, and passes the code to `take`. With `segue`, the code runs only
-    /// where user programs may write the GS base.
+    /// where user programs may write the GS base. A module with tail calls gets the top tier's code in any case: only
+    /// there do they keep the stack from growing.
     ///
     /// A hostile module may crash or hang it.
     ///
@@ -66,11 +71,24 @@ impl Compiler {
     /// [`Error::TooLarge`]; [`Error::Refused`].
     pub fn compile<T>(
         &self,
-        wasm: &mut [u8],
+        mut wasm: Vec<u8>,
         tier: Tier,
         segue: bool,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, Error> {
+        let untouched = (tier == Tier::Quick).then(|| wasm.clone());
+        match (self.attempt(&mut wasm, tier, segue)?, untouched) {
+            (Some(code), _) => Ok(take(code.bytes())),
+            (None, Some(mut wasm)) => match self.attempt(&mut wasm, Tier::Top, segue)? {
+                Some(code) => Ok(take(code.bytes())),
+                None => Err(Error::Refused("tail calls".to_owned())),
+            },
+            (None, None) => Err(Error::Refused("tail calls".to_owned())),
+        }
+    }
+
+    /// `None` if this tier is not for the module's tail calls. WAMR edits the bytes.
+    fn attempt(&self, wasm: &mut [u8], tier: Tier, segue: bool) -> Result<Option<Code>, Error> {
         let size = u32::try_from(wasm.len()).map_err(|_| Error::TooLarge(wasm.len()))?;
         let passes = tier.passes().and_then(|passes| CString::new(passes).ok());
         let options = Options {
@@ -82,7 +100,7 @@ impl Compiler {
         let mut reason: [c_char; 512] = [0; 512];
         // SAFETY: the bytes are writable and of this size; `passes` lives beyond the call; all results have room,
         // and the reason ends with NUL because the array is zero and the size given is one less.
-        let done = unsafe {
+        let outcome = unsafe {
             aotc_compile(
                 wasm.as_mut_ptr(),
                 size,
@@ -93,15 +111,34 @@ impl Compiler {
                 reason.len() as u32 - 1,
             )
         };
-        if !done {
-            // SAFETY: see above.
-            let reason = unsafe { CStr::from_ptr(reason.as_ptr()) };
-            return Err(Error::Refused(reason.to_string_lossy().into_owned()));
+        match outcome {
+            DONE => Ok(Some(Code { start: aot, size: aot_size as usize })),
+            TAIL_CALLS => Ok(None),
+            _ => {
+                // SAFETY: see above.
+                let reason = unsafe { CStr::from_ptr(reason.as_ptr()) };
+                Err(Error::Refused(reason.to_string_lossy().into_owned()))
+            }
         }
-        // SAFETY: on success there are so many bytes, which are ours until they are freed.
-        let result = take(unsafe { std::slice::from_raw_parts(aot, aot_size as usize) });
-        // SAFETY: not freed before, and the slice is gone.
-        unsafe { aotc_free(aot) };
-        Ok(result)
+    }
+}
+
+/// What WAMR has allocated for an AOT file.
+struct Code {
+    start: *mut u8,
+    size: usize,
+}
+
+impl Code {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: so many bytes are there, which are ours until they are freed.
+        unsafe { std::slice::from_raw_parts(self.start, self.size) }
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `aotc_compile`, not freed before.
+        unsafe { aotc_free(self.start) };
     }
 }

@@ -4,6 +4,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 
 use log::LevelFilter;
 use network::Policy;
@@ -40,6 +42,20 @@ pub struct Config {
     /// `sockets`: which addresses guests may connect to and bind, as [`Policy::parse`] has it. A pod's own annotation can
     /// only narrow it. Default `"all"`: what the pod's network namespace can reach.
     pub sockets: Policy,
+    /// `aot`: whether containers get compiled code. Default `"background"`.
+    pub aot: AotMode,
+    /// `aot_cache`: absolute path of the directory with compiled code, root's alone. It may serve several servers. Default
+    /// `/var/lib/containerd-shim-wamr/aot`.
+    pub aot_cache: PathBuf,
+    /// `aot_cache_size`: most bytes of compiled code that are kept, or like `"64MiB"`. Default 2 GiB.
+    pub aot_cache_size: u64,
+    /// `aot_compiler`: absolute path of `wamr-aotc`. By default it is looked for beside the shim, then in `/usr/local/bin`,
+    /// `/usr/bin` and `/opt/containerd/bin`.
+    pub aot_compiler: Option<PathBuf>,
+    /// `aot_memory`: most memory for one compile, in bytes or like `"64MiB"`. Default 1 GiB.
+    pub aot_memory: u64,
+    /// `aot_time`: most seconds for one compile. Default 600.
+    pub aot_time: Duration,
     /// `pod_settings`: the keys that annotations `wamr.containerd.io/<key>` may set for a pod.
     /// Default: all of [`PodSetting::ALL`].
     pub pod_settings: Vec<PodSetting>,
@@ -58,6 +74,12 @@ impl Default for Config {
             templates_memory: 256 << 20,
             template_idle: 300,
             sockets: Policy::All,
+            aot: AotMode::Background,
+            aot_cache: "/var/lib/containerd-shim-wamr/aot".into(),
+            aot_cache_size: 2 << 30,
+            aot_compiler: None,
+            aot_memory: 1 << 30,
+            aot_time: Duration::from_secs(600),
             pod_settings: PodSetting::ALL.to_vec(),
         }
     }
@@ -75,6 +97,32 @@ pub enum Sharing {
     Pod,
 }
 
+/// Whether a container gets compiled code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AotMode {
+    /// Where there is some; else it is compiled for later containers, while this one runs interpreted.
+    #[default]
+    Background,
+    /// Where there is none, the container waits until it is compiled.
+    Eager,
+    /// Never.
+    Off,
+}
+
+impl FromStr for AotMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<AotMode, String> {
+        match text {
+            "background" => Ok(AotMode::Background),
+            "eager" => Ok(AotMode::Eager),
+            "off" => Ok(AotMode::Off),
+            _ => Err("it must be background, eager or off".to_owned()),
+        }
+    }
+}
+
 /// Keys that a pod may set by annotation, where [`Config::pod_settings`] lets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -85,11 +133,14 @@ pub enum PodSetting {
     Listen,
     /// Narrows [`Config::sockets`].
     Sockets,
+    /// [`Config::aot`].
+    Aot,
 }
 
 impl PodSetting {
     /// All of them.
-    pub const ALL: [PodSetting; 3] = [PodSetting::WasmStackSize, PodSetting::Listen, PodSetting::Sockets];
+    pub const ALL: [PodSetting; 4] =
+        [PodSetting::WasmStackSize, PodSetting::Listen, PodSetting::Sockets, PodSetting::Aot];
 
     /// The key, in the configuration and after the prefix of an annotation.
     pub fn name(&self) -> &'static str {
@@ -97,6 +148,7 @@ impl PodSetting {
             PodSetting::WasmStackSize => "wasm_stack_size",
             PodSetting::Listen => "listen",
             PodSetting::Sockets => "sockets",
+            PodSetting::Aot => "aot",
         }
     }
 }
@@ -156,9 +208,15 @@ impl Config {
         set(&mut self.templates_memory, keys.templates_memory);
         set(&mut self.template_idle, keys.template_idle);
         set(&mut self.sockets, keys.sockets);
+        set(&mut self.aot, keys.aot);
+        set(&mut self.aot_cache, keys.aot_cache);
+        set(&mut self.aot_cache_size, keys.aot_cache_size);
+        set(&mut self.aot_memory, keys.aot_memory);
+        set(&mut self.aot_time, keys.aot_time.map(Duration::from_secs));
         set(&mut self.pod_settings, keys.pod_settings);
         self.systemd_cgroup = keys.systemd_cgroup.or(self.systemd_cgroup);
         self.log_file = keys.log_file.or(self.log_file.take());
+        self.aot_compiler = keys.aot_compiler.or(self.aot_compiler.take());
         Ok(())
     }
 }
@@ -172,7 +230,7 @@ struct Keys {
     systemd_cgroup: Option<bool>,
     #[serde(default, deserialize_with = "log_level")]
     log_level: Option<LevelFilter>,
-    #[serde(default, deserialize_with = "log_file")]
+    #[serde(default, deserialize_with = "absolute_path")]
     log_file: Option<PathBuf>,
     linger: Option<u64>,
     #[serde(default, deserialize_with = "size")]
@@ -184,6 +242,16 @@ struct Keys {
     template_idle: Option<u64>,
     #[serde(default, deserialize_with = "sockets")]
     sockets: Option<Policy>,
+    aot: Option<AotMode>,
+    #[serde(default, deserialize_with = "absolute_path")]
+    aot_cache: Option<PathBuf>,
+    #[serde(default, deserialize_with = "size")]
+    aot_cache_size: Option<u64>,
+    #[serde(default, deserialize_with = "absolute_path")]
+    aot_compiler: Option<PathBuf>,
+    #[serde(default, deserialize_with = "size")]
+    aot_memory: Option<u64>,
+    aot_time: Option<u64>,
     pod_settings: Option<Vec<PodSetting>>,
 }
 
@@ -192,7 +260,7 @@ fn log_level<'de, D: Deserializer<'de>>(from: D) -> Result<Option<LevelFilter>, 
     text.parse().map(Some).map_err(|_| de::Error::custom("it must be off, error, warn, info, debug or trace"))
 }
 
-fn log_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+fn absolute_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(from)?;
     if path.is_absolute() { Ok(Some(path)) } else { Err(de::Error::custom("it must be an absolute path")) }
 }
@@ -268,6 +336,12 @@ mod tests {
             templates_memory = "1GiB"
             template_idle = 5
             sockets = "10.0.0.0/8:443"
+            aot = "eager"
+            aot_cache = "/cache"
+            aot_cache_size = "3GiB"
+            aot_compiler = "/opt/wamr-aotc"
+            aot_memory = "4GiB"
+            aot_time = 5
             pod_settings = []
             "#,
         );
@@ -282,6 +356,12 @@ mod tests {
             templates_memory: 1 << 30,
             template_idle: 5,
             sockets: Policy::parse("10.0.0.0/8:443").unwrap(),
+            aot: AotMode::Eager,
+            aot_cache: "/cache".into(),
+            aot_cache_size: 3 << 30,
+            aot_compiler: Some("/opt/wamr-aotc".into()),
+            aot_memory: 4 << 30,
+            aot_time: Duration::from_secs(5),
             pod_settings: vec![],
         };
         assert_eq!(config.unwrap(), expected);
@@ -316,6 +396,8 @@ mod tests {
             ("max_module_size = -1", &["line 1", "64KiB"]),
             ("max_module_size = \"99999999999GiB\"", &["line 1", "not a size"]),
             ("linger = -1", &["line 1", "-1"]),
+            ("aot = \"always\"", &["line 1", "always", "background"]),
+            ("aot_cache = \"aot\"", &["line 1", "absolute"]),
             ("pod_settings = [\"sharing\"]", &["line 1", "sharing", "wasm_stack_size"]),
             ("[section]\nlinger = 1", &["line 1", "section"]),
             ("linger = ", &["line 1"]),

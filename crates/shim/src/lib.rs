@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aot;
 mod blocking;
 pub mod cli;
 pub mod config;

@@ -21,6 +21,11 @@ set_source_files_properties (
     ${WAMR_ROOT_DIR}/core/iwasm/libraries/libc-wasi/sandboxed-system-primitives/src/posix.c
     PROPERTIES HEADER_FILE_ONLY ON)
 
+# See glue/code.c.
+set_source_files_properties (${WAMR_ROOT_DIR}/core/iwasm/aot/aot_loader.c
+    PROPERTIES COMPILE_DEFINITIONS
+    "os_mmap=glue_code_mmap;os_munmap=glue_code_munmap;os_mprotect=glue_code_mprotect")
+
 # See glue/window.c.
 set_source_files_properties (${SHARED_DIR}/platform/common/posix/posix_memmap.c
     PROPERTIES COMPILE_DEFINITIONS "os_mmap=wamr_os_mmap;os_munmap=wamr_os_munmap")

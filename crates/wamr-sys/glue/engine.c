@@ -3,6 +3,7 @@
 #include "glue.h"
 
 #include <stdarg.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #include "bh_platform.h"
@@ -15,6 +16,20 @@ glue_discard(const char *format, va_list arguments)
     (void)format;
     (void)arguments;
     return 0;
+}
+
+/* Read by a patch of WAMR wherever it gives compiled code its memory's address. */
+bool glue_gs_base_is_writable;
+
+static bool
+kernel_lets_programs_write_gs_base(void)
+{
+#if defined(__x86_64__)
+    /* HWCAP2_FSGSBASE of asm/hwcap2.h. */
+    return (getauxval(AT_HWCAP2) & 2) != 0;
+#else
+    return false;
+#endif
 }
 
 /*
@@ -42,6 +57,7 @@ glue_engine_init(int wakeup_signal, uint32_t max_threads)
         .max_thread_num = max_threads,
     };
     window_reserve();
+    glue_gs_base_is_writable = kernel_lets_programs_write_gs_base();
     os_set_signal_number_for_blocking_op(wakeup_signal);
     /* Output is discarded anyway; this spares the formatting. */
     wasm_runtime_set_log_level(WASM_LOG_LEVEL_FATAL);

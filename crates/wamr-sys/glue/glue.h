@@ -106,6 +106,12 @@ glue_variables(glue_range ranges[2]);
 glue_range
 glue_spent_code(wasm_module_t module);
 
+/* code.c */
+
+/* The pages of the loaded module's compiled code, which can be read and not be executed yet; empty without any. */
+glue_range
+glue_code(void);
+
 /* wasi.c */
 
 /* Leaves the instance without a WASI context. */

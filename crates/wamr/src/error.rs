@@ -50,6 +50,9 @@ pub enum Error {
     /// An image's file could not be written, read or mapped.
     #[error("the image of the module: {0}")]
     Image(#[source] io::Error),
+    /// Compiled code could not be made executable.
+    #[error("make compiled code executable: {0}")]
+    Code(#[source] io::Error),
     /// An image of another zygote, or no image.
     #[error("the image of the module was made by another zygote")]
     ForeignImage,

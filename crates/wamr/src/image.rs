@@ -8,9 +8,9 @@
 //! drawn in [`Engine::init`] proves.
 //!
 //! Layout, in 64-bit words of this machine: `magic, words of the head in all, zygote, first writable address of
-//! the heap, start and bytes of the linear memory, module, instance, execution environment, extents, variables`,
-//! then for each extent `address, bytes, offset in the file`, then for each variable `address, value`. The
-//! extents' bytes follow, each on a page of its own.
+//! the heap, start and bytes of the linear memory, module, instance, execution environment, start and end of the
+//! compiled code and its offset in the file, extents, variables`, then for each extent `start, end, offset in the file`,
+//! then for each variable `address, value`. The extents' bytes follow, each on a page of its own, and last the code.
 
 use std::fs::File;
 use std::io;
@@ -19,32 +19,40 @@ use std::os::unix::fs::FileExt;
 
 use wamr_sys as sys;
 
+use crate::code;
 use crate::module::Module;
+use crate::pages::{PAGE, Pages, WORD};
 use crate::{Engine, Error, Instance, Result};
 
-const MAGIC: u64 = u64::from_ne_bytes(*b"wamrimg1");
-const HEAD_WORDS: usize = 11;
-const WORD: u64 = 8;
-const PAGE: u64 = 4096;
-/// Zeros between two extents that are not worth a mapping of their own: as many pages as the kernel maps around
-/// one that is touched.
-const GAP: u64 = 16 * PAGE;
+const MAGIC: u64 = u64::from_ne_bytes(*b"wamrimg2");
+const HEAD_WORDS: usize = 14;
 /// No head that [`write`] makes is longer: an extent per 80 KiB of 8 GiB.
 const LONGEST_HEAD: u64 = 4 << 20;
 
-/// Pages to save, as they lie in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Extent {
-    address: u64,
-    bytes: u64,
+/// The first words, as they were written by what may be anybody: checked only as far as reading goes on from here.
+struct Head {
+    words: u64,
+    heap: u64,
+    linear: Pages,
+    module: u64,
+    instance: u64,
+    exec_env: u64,
+    code: Pages,
+    code_offset: u64,
+    extents: u64,
+    variables: u64,
 }
+
+/// Compiled code of an image, executable in this process. Empty where the module is interpreted.
+#[derive(Debug)]
+pub struct Code(Pages);
 
 /// Writes the instance to an empty `file`. No guest code may have run. The process is of no use for running it
 /// afterwards: it has no WASI context and has given up its free memory. Returns the file's size in bytes.
 ///
 /// # Errors
-/// [`Error::NoImage`] when some of its state is not where an image covers it, such as a very large module or AOT
-/// code: it has to be loaded in each process. [`Error::Image`] when the file cannot be written.
+/// [`Error::NoImage`] when some of its state is not where an image covers it, such as a very large module: it
+/// has to be loaded in each process. [`Error::Image`] when the file cannot be written.
 pub fn write(engine: &Engine, instance: &Instance<'_>, file: &File) -> Result<u64> {
     // SAFETY: the instance exists and runs no guest code now.
     unsafe {
@@ -54,82 +62,110 @@ pub fn write(engine: &Engine, instance: &Instance<'_>, file: &File) -> Result<u6
     let window = window();
     // SAFETY: the instance exists.
     let linear_bytes = unsafe { sys::glue_memory_bytes(instance.raw) };
+    let (heap, linear) = (window.accessible as u64, window.linear as u64);
+    let whole_heap = Pages { start: heap, end: linear };
     let source = instance.module.source_place();
-    let inside = |address: u64| (window.accessible as u64..window.linear as u64).contains(&address);
-    if window.linear == 0
-        || !source.is_some_and(inside)
+    let code = code::loaded();
+    if linear == 0
+        || !source.is_some_and(|(start, _)| (heap..linear).contains(&start))
+        || code.is_some_and(|code| !whole_heap.contains(code))
         || window.outside != engine.outside
         || (linear_bytes > 0) != window.linear_taken
     {
         return Err(Error::NoImage);
     }
-    let spent = spent_pages(instance);
-    let (heap, linear) = (window.accessible as u64, window.linear as u64);
+    let mut left_out = spent_pages(instance);
+    // It is mapped in another way.
+    left_out.extend(code);
+    let mut extents = Vec::new();
     // SAFETY: this is the heap's and the linear memory's accessible part; nobody writes to it meanwhile.
-    let extents = unsafe {
-        let mut extents = extents(heap, spent.0, &[]);
-        extents = self::extents(spent.1.max(heap), linear, &extents);
-        self::extents(linear, linear + linear_bytes, &extents)
-    };
+    unsafe {
+        for part in whole_heap.without(left_out) {
+            part.find_used(&mut extents);
+        }
+        Pages { start: linear, end: linear + linear_bytes }.find_used(&mut extents);
+    }
     let variables = engine.changed_variables();
 
     let words = HEAD_WORDS + 3 * extents.len() + 2 * variables.len();
-    let mut head = Vec::with_capacity(words);
-    head.extend([MAGIC, words as u64, engine.zygote, heap, linear, linear_bytes]);
-    head.extend([instance.module.raw as u64, instance.raw as u64, instance.exec_env as u64]);
-    head.extend([extents.len() as u64, variables.len() as u64]);
-    let mut offset = whole_pages(words as u64 * WORD);
-    for extent in &extents {
-        head.extend([extent.address, extent.bytes, offset]);
-        // SAFETY: as above; it was just read.
-        let bytes = unsafe { std::slice::from_raw_parts(extent.address as *const u8, extent.bytes as usize) };
+    let code = code.unwrap_or(Pages { start: heap, end: heap });
+    let mut offset = (words as u64 * WORD).next_multiple_of(PAGE);
+    let mut body = Vec::with_capacity(words);
+    for pages in extents.iter().chain([&code]) {
+        // SAFETY: as above; the code's pages can be read like the others.
+        let bytes = unsafe { std::slice::from_raw_parts(pages.start as *const u8, pages.bytes() as usize) };
         file.write_all_at(bytes, offset).map_err(Error::Image)?;
-        offset += extent.bytes;
+        body.extend([pages.start, pages.end, offset]);
+        offset += pages.bytes();
     }
+    let code = body.split_off(3 * extents.len());
+    let mut head = vec![MAGIC, words as u64, engine.zygote, heap, linear, linear_bytes];
+    head.extend([instance.module.raw as u64, instance.raw as u64, instance.exec_env as u64]);
+    head.extend(code);
+    head.extend([extents.len() as u64, variables.len() as u64]);
+    head.extend(body);
     head.extend(variables.into_iter().flat_map(|(address, value)| [address, value]));
     let head: Vec<u8> = head.into_iter().flat_map(u64::to_ne_bytes).collect();
     file.write_all_at(&head, 0).map_err(Error::Image)?;
     Ok(offset)
 }
 
+/// Maps the compiled code of an image, where it can be read and executed and never be written to. [`map`] follows.
+///
+/// For a process that is confined but, unlike when it calls [`map`], not yet kept from making memory executable. So
+/// nothing of the image is believed here but where its code lies, and that only within the range where nothing is
+/// that this process uses before [`map`].
+///
+/// # Errors
+/// As [`map`]; [`Error::Code`] when the kernel does not allow it.
+pub fn map_code(engine: &Engine, file: &File) -> Result<Code> {
+    let head = Head::read(engine, file)?;
+    let window = window();
+    let range = Pages { start: window.bottom as u64, end: window.linear as u64 };
+    let aligned = [head.code.start, head.code.end, head.code_offset].iter().all(|number| number % PAGE == 0);
+    if !aligned || !range.contains(head.code) {
+        return Err(Error::ForeignImage);
+    }
+    if head.code.bytes() > 0 {
+        let access = libc::PROT_READ | libc::PROT_EXEC;
+        map_over(head.code, access, Some((file, head.code_offset))).map_err(Error::Code)?;
+    }
+    Ok(Code(head.code))
+}
+
 /// Maps an instance that [`write`] wrote in another fork of this process's zygote. The file must not change any
-/// more (a sealed memfd). The process may not have loaded anything before, and can have only this one instance.
+/// more (a sealed memfd). The process may not have loaded anything before, and can have only this one instance. That of a
+/// compiled module needs its `code`.
 ///
 /// What is in the file decides what is mapped where and what is run later: only call it where the module itself
 /// could be loaded, in the process that is confined for it.
 ///
 /// # Errors
-/// [`Error::ForeignImage`] for another zygote's, [`Error::Image`] when the file cannot be read or mapped; the
-/// process then has to end.
-pub fn map(engine: &Engine, file: &File) -> Result<Instance<'static>> {
-    let mut first = [0; HEAD_WORDS * WORD as usize];
-    file.read_exact_at(&mut first, 0).map_err(Error::Image)?;
-    let first = words(&first);
-    let &[MAGIC, length, zygote, heap, linear, linear_bytes, module, raw, exec_env, extents, variables] =
-        first.as_slice()
-    else {
-        return Err(Error::ForeignImage);
-    };
-    let head_words = HEAD_WORDS as u64..=LONGEST_HEAD / WORD;
-    if zygote != engine.zygote || !head_words.contains(&length) || extents > length || linear < heap {
+/// [`Error::ForeignImage`] for another zygote's, or with other code than what is given; [`Error::Image`] when the file
+/// cannot be read or mapped; the process then has to end.
+pub fn map(engine: &Engine, file: &File, code: Option<Code>) -> Result<Instance<'static>> {
+    let head = Head::read(engine, file)?;
+    let code = code.map_or(Pages { start: head.code.start, end: head.code.start }, |Code(pages)| pages);
+    if code != head.code {
         return Err(Error::ForeignImage);
     }
-    let mut rest = vec![0; (length * WORD) as usize - first.len() * WORD as usize];
-    file.read_exact_at(&mut rest, first.len() as u64 * WORD).map_err(Error::Image)?;
+    let mut rest = vec![0; (head.words as usize - HEAD_WORDS) * WORD as usize];
+    file.read_exact_at(&mut rest, HEAD_WORDS as u64 * WORD).map_err(Error::Image)?;
     let rest = words(&rest);
     let (extents, variables) = rest
-        .split_at_checked(3 * extents as usize)
-        .filter(|(_, rest)| rest.len() as u64 == variables.saturating_mul(2))
+        .split_at_checked(3 * head.extents as usize)
+        .filter(|(_, rest)| rest.len() as u64 == head.variables.saturating_mul(2))
         .ok_or(Error::ForeignImage)?;
 
+    let access = libc::PROT_READ | libc::PROT_WRITE;
     // Fresh pages, also where the zygote had something.
-    map_over(heap, linear - heap, libc::MAP_ANONYMOUS, -1, 0)?;
-    if linear_bytes > 0 {
-        map_over(linear, linear_bytes, libc::MAP_ANONYMOUS, -1, 0)?;
+    let heap = Pages { start: head.heap, end: head.linear.start };
+    for pages in heap.without(vec![code]).into_iter().chain([head.linear]).filter(|pages| pages.bytes() > 0) {
+        map_over(pages, access, None).map_err(Error::Image)?;
     }
     for extent in extents.chunks_exact(3) {
-        if let &[address, bytes, offset] = extent {
-            map_over(address, bytes, 0, file.as_raw_fd(), offset)?;
+        if let &[start, end, offset] = extent {
+            map_over(Pages { start, end }, access, Some((file, offset))).map_err(Error::Image)?;
         }
     }
     for variable in variables.chunks_exact(2) {
@@ -139,24 +175,49 @@ pub fn map(engine: &Engine, file: &File) -> Result<Instance<'static>> {
             unsafe { (address as *mut u64).write(value) };
         }
     }
-    let module = Box::leak(Box::new(Module::from_image(module as sys::wasm_module_t)));
+    let module = Box::leak(Box::new(Module::from_image(head.module as sys::wasm_module_t)));
     Ok(Instance {
-        raw: raw as sys::wasm_module_inst_t,
-        exec_env: exec_env as sys::wasm_exec_env_t,
+        raw: head.instance as sys::wasm_module_inst_t,
+        exec_env: head.exec_env as sys::wasm_exec_env_t,
         initialised: false,
         stdio: None,
         module,
     })
 }
 
-fn map_over(address: u64, bytes: u64, flags: i32, file: i32, offset: u64) -> Result<()> {
-    let access = libc::PROT_READ | libc::PROT_WRITE;
+impl Head {
+    fn read(engine: &Engine, file: &File) -> Result<Head> {
+        let mut first = [0; HEAD_WORDS * WORD as usize];
+        file.read_exact_at(&mut first, 0).map_err(Error::Image)?;
+        let first = words(&first);
+        let &[MAGIC, words, zygote, heap, linear, linear_bytes, module, instance, exec_env, ref rest @ ..] =
+            first.as_slice()
+        else {
+            return Err(Error::ForeignImage);
+        };
+        let &[start, end, code_offset, extents, variables] = rest else { return Err(Error::ForeignImage) };
+        let possible = (HEAD_WORDS as u64..=LONGEST_HEAD / WORD).contains(&words) && extents <= words;
+        if zygote != engine.zygote || !possible || linear < heap || end < start {
+            return Err(Error::ForeignImage);
+        }
+        let linear = Pages { start: linear, end: linear.saturating_add(linear_bytes) };
+        let code = Pages { start, end };
+        Ok(Head { words, heap, linear, module, instance, exec_env, code, code_offset, extents, variables })
+    }
+}
+
+/// Privately; fresh pages without a file, else those from an offset of it on.
+fn map_over(pages: Pages, access: i32, from: Option<(&File, u64)>) -> io::Result<()> {
+    let (file, offset, flags) = match from {
+        Some((file, offset)) => (file.as_raw_fd(), offset, 0),
+        None => (-1, 0, libc::MAP_ANONYMOUS),
+    };
     let flags = libc::MAP_PRIVATE | libc::MAP_FIXED | flags;
+    let (start, bytes) = (pages.start as *mut _, pages.bytes() as usize);
     // SAFETY: the addresses are within the range reserved for this. (A subverted builder may have written others:
     // then this process is its equal, and as confined as it was.)
-    let mapped =
-        unsafe { libc::mmap(address as *mut _, bytes as usize, access, flags, file, offset as libc::off_t) };
-    if mapped == libc::MAP_FAILED { Err(Error::Image(io::Error::last_os_error())) } else { Ok(()) }
+    let mapped = unsafe { libc::mmap(start, bytes, access, flags, file, offset as libc::off_t) };
+    if mapped == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn words(bytes: &[u8]) -> Vec<u64> {
@@ -176,44 +237,17 @@ pub(crate) fn mappings_outside() -> u32 {
     window().outside
 }
 
-fn whole_pages(bytes: u64) -> u64 {
-    bytes.next_multiple_of(PAGE)
-}
-
-/// The pages that hold nothing but function bodies, as addresses of begin and end: loading has turned them into
-/// code of the interpreter's own. Empty where the module's bytes are not in the range.
-fn spent_pages(instance: &Instance<'_>) -> (u64, u64) {
+/// The pages that hold nothing but what loading has turned into something of its own: function bodies, compiled code,
+/// relocations. Only those of the range.
+fn spent_pages(instance: &Instance<'_>) -> Vec<Pages> {
     // SAFETY: the module is loaded.
-    let code = unsafe { sys::glue_spent_code(instance.module.raw) };
+    let bodies = unsafe { sys::glue_spent_code(instance.module.raw) };
     let window = window();
-    let (start, end) = (whole_pages(code.start as u64), code.end as u64 / PAGE * PAGE);
-    if start >= end || start < window.accessible as u64 || end > window.linear as u64 {
-        return (window.accessible as u64, window.accessible as u64);
-    }
-    (start, end)
-}
-
-/// Adds the runs of pages in `start..end` that are not all zeros to `found`.
-///
-/// # Safety
-/// The pages must be readable, and nobody may write to them.
-unsafe fn extents(start: u64, end: u64, found: &[Extent]) -> Vec<Extent> {
-    let mut extents: Vec<Extent> = found.to_vec();
-    let own = extents.len();
-    let mut address = start;
-    while address < end {
-        // SAFETY: the caller vouches for it; addresses are those of pages.
-        let page = unsafe { std::slice::from_raw_parts(address as *const u64, (PAGE / WORD) as usize) };
-        if page.iter().any(|word| *word != 0) {
-            let near = extents.get_mut(own..).and_then(|own| own.last_mut());
-            match near.filter(|last| address - (last.address + last.bytes) < GAP) {
-                Some(last) => last.bytes = address + PAGE - last.address,
-                None => extents.push(Extent { address, bytes: PAGE }),
-            }
-        }
-        address += PAGE;
-    }
-    extents
+    let range = Pages { start: window.accessible as u64, end: window.linear as u64 };
+    let mut spent = instance.module.spent_sections();
+    spent.push(Pages::within(bodies.start as u64, bodies.end as u64));
+    spent.retain(|pages| range.contains(*pages));
+    spent
 }
 
 impl Engine {

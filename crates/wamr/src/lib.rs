@@ -6,7 +6,7 @@
 //! zygote     signals::exit_on_termination, Engine::init       once
 //!   fork
 //! builder    Module::load, Instance::new, image::write        no guest code runs, then the process ends
-//! container  image::map                                       or Module::load, Instance::new
+//! container  image::map_code, image::map                      or Module::load, Instance::new
 //!            Instance::set_max_memory_pages, set_wasi, run    then the process ends
 //! ```
 //!
@@ -20,12 +20,14 @@
 //!
 //! WAMR prints nothing: descriptors 1 and 2 belong to the guest.
 
+mod code;
 mod engine;
 mod error;
 pub mod image;
 mod instance;
 mod module;
 mod network;
+mod pages;
 mod run;
 pub mod signals;
 mod source;

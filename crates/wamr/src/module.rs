@@ -53,8 +53,8 @@ impl<'engine> Module<'engine> {
         Module::load_any(engine, source)
     }
 
-    /// Loads the output of WAMR's AOT compiler. It is native code that this process will run: give it
-    /// nothing but what our own compiler wrote.
+    /// Loads the output of WAMR's AOT compiler. It is native code: give it nothing but what our own compiler wrote. It can
+    /// be run once [`Module::allow_to_run`] was called.
     ///
     /// # Errors
     /// [`Error::NotAot`], [`Error::Empty`], or [`Error::Load`] with WAMR's reason, such as another version.
@@ -86,8 +86,8 @@ impl<'engine> Module<'engine> {
         Module { raw, source: ModuleSource::from_bytes(Vec::new()), _engine: PhantomData }
     }
 
-    /// Where the module's file is mapped.
-    pub(crate) fn source_place(&self) -> Option<u64> {
+    /// Where the module's file is mapped, and how many bytes it has.
+    pub(crate) fn source_place(&self) -> Option<(u64, usize)> {
         self.source.mapped_at()
     }
 

@@ -57,11 +57,11 @@ impl ModuleSource {
         Ok(ModuleSource(Bytes::Mapped { start: start.cast(), length }))
     }
 
-    /// Where the file is mapped, if the bytes are a file's.
-    pub(crate) fn mapped_at(&self) -> Option<u64> {
+    /// Where the file is mapped, and its size, if the bytes are a file's.
+    pub(crate) fn mapped_at(&self) -> Option<(u64, usize)> {
         match &self.0 {
             Bytes::Owned(_) => None,
-            Bytes::Mapped { start, .. } => Some(*start as u64),
+            Bytes::Mapped { start, length } => Some((*start as u64, *length)),
         }
     }
 

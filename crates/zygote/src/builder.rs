@@ -1,4 +1,4 @@
-//! A builder: turns a module into the image that its containers map.
+//! A builder: turns a module, or the code our compiler made of it, into the image that its containers map.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -15,12 +15,12 @@ pub(crate) fn run(
     warm: &'static Warm,
     template: &Template,
     module: Option<OwnedFd>,
-    image: Option<OwnedFd>,
+    image: Option<File>,
     gate: &OwnedFd,
 ) -> Result<Infallible, String> {
-    let image = File::from(image.ok_or("no file for the image came with the request")?);
+    let image = image.ok_or("no file for the image came with the request")?;
     let options = wamr::InstanceOptions { stack_size: template.stack_size, max_memory_pages: None };
-    let instance = load(warm, module, options)?;
+    let instance = load(warm, module, template.compiled, options)?;
     wamr::image::write(&warm.engine, &instance, &image).map_err(|e| e.to_string())?;
     gate::finished(gate.as_fd());
     exit(0)

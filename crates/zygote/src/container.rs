@@ -1,6 +1,7 @@
 //! The container process: from the fork to the guest's last instruction.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -20,21 +21,24 @@ const NOT_RUN: i32 = 125;
 /// the loader is as harmless as one in the interpreter.
 pub(crate) fn run(warm: &'static Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
     let Handed { gate, stdio, module, image, jail: descriptors, .. } = handed;
+    let image = image.map(File::from);
     let outcome = name_process(&request.guest)
         .and_then(|()| take_stdio(stdio))
         .and_then(|()| {
-            let keep = std::iter::once(&gate).chain(&module).chain(&image);
-            let keep: Vec<RawFd> = keep.map(AsRawFd::as_raw_fd).collect();
+            let keep = std::iter::once(&gate).chain(&module).map(AsRawFd::as_raw_fd);
+            let keep: Vec<RawFd> = keep.chain(image.iter().map(AsRawFd::as_raw_fd)).collect();
             let proc_dir = warm.zygote_root.proc_dir();
             jail::enter(&request.confinement, descriptors, proc_dir, &keep).map_err(|e| e.to_string())
         })
         .and_then(|entered| {
+            // The filter allows no memory that can be executed.
+            let code = map_code(warm, &request.guest, image.as_ref())?;
             if matches!(&request.guest, Guest::Wasm(wasm) if wasm.sockets.iter().any(network::Policy::is_none)) {
                 jail::forbid_new_sockets().map_err(|e| e.to_string())?;
             }
             warm.filter.install().map_err(|e| e.to_string())?;
             match &request.guest {
-                Guest::Wasm(wasm) => run_wasm(wasm, instance(warm, wasm, module, image)?, &gate, entered),
+                Guest::Wasm(wasm) => run_wasm(wasm, instance(warm, wasm, module, image, code)?, &gate, entered),
                 Guest::Template(template) => builder::run(warm, template, module, image, &gate),
                 Guest::Pause => pause(&gate, Ready { warnings: entered.warnings, memory_cap: None }),
             }
@@ -70,33 +74,51 @@ fn take_stdio(stdio: [OwnedFd; 3]) -> Result<(), String> {
     Ok(())
 }
 
+/// The code in an image of a compiled module.
+fn map_code(
+    warm: &Warm,
+    guest: &Guest<'_>,
+    image: Option<&File>,
+) -> Result<Option<wamr::image::Code>, String> {
+    match (guest, image) {
+        (Guest::Wasm(wasm), Some(image)) if wasm.compiled => {
+            wamr::image::map_code(&warm.engine, image).map(Some).map_err(|e| e.to_string())
+        }
+        _ => Ok(None),
+    }
+}
+
 /// The module ready to run: from its image if there is one, else loaded here.
 fn instance(
     warm: &'static Warm,
     wasm: &Wasm<'_>,
     module: Option<OwnedFd>,
-    image: Option<OwnedFd>,
+    image: Option<File>,
+    code: Option<wamr::image::Code>,
 ) -> Result<wamr::Instance<'static>, String> {
     let Some(image) = image else {
         let Wasm { stack_size, max_memory_pages, .. } = *wasm;
-        return load(warm, module, wamr::InstanceOptions { stack_size, max_memory_pages });
+        return load(warm, module, false, wamr::InstanceOptions { stack_size, max_memory_pages });
     };
-    let mut instance = wamr::image::map(&warm.engine, &image.into()).map_err(|e| e.to_string())?;
+    let mut instance = wamr::image::map(&warm.engine, &image, code).map_err(|e| e.to_string())?;
     if let Some(limit) = wasm.max_memory_pages {
         instance.set_max_memory_pages(limit).map_err(|e| e.to_string())?;
     }
     Ok(instance)
 }
 
-/// Loads and instantiates. The module stays for the life of this process.
+/// Loads and instantiates; code of a `compiled` module stays without leave to run. The module stays for the life of this
+/// process.
 pub(crate) fn load(
     warm: &'static Warm,
     module: Option<OwnedFd>,
+    compiled: bool,
     options: wamr::InstanceOptions,
 ) -> Result<wamr::Instance<'static>, String> {
     let file = module.ok_or("no module came with the request")?;
     let source = wamr::ModuleSource::from_file(file).map_err(|e| e.to_string())?;
-    let module = wamr::Module::load(&warm.engine, source).map_err(|e| e.to_string())?;
+    let load = if compiled { wamr::Module::load_aot } else { wamr::Module::load };
+    let module = load(&warm.engine, source).map_err(|e| e.to_string())?;
     wamr::Instance::new(Box::leak(Box::new(module)), options).map_err(|e| e.to_string())
 }
 

@@ -66,6 +66,8 @@ pub struct Wasm<'a> {
     pub max_memory_pages: Option<u32>,
     /// What its sockets may be used with: what all of these allow.
     pub sockets: Vec<network::Policy>,
+    /// The image holds compiled code, which is to be run. Without an image, or with one of an interpreted module, it is false.
+    pub compiled: bool,
 }
 
 /// What is baked into an image besides the module.
@@ -73,6 +75,8 @@ pub struct Wasm<'a> {
 pub struct Template {
     /// As [`Wasm::stack_size`].
     pub stack_size: u32,
+    /// The module's file is AOT code that our own compiler made of it, not the module itself.
+    pub compiled: bool,
 }
 
 /// A directory handed to the guest.

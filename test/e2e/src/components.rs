@@ -56,6 +56,22 @@ pub fn bed_script(name: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("a script prints text")
 }
 
+/// The AOT compiler: the one that `WAMR_AOTC` names, else built now.
+pub fn aot_compiler() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        if let Some(given) = std::env::var_os("WAMR_AOTC") {
+            return given.into();
+        }
+        let script = test_folder().join("../deploy/build-aotc.sh");
+        let output = Command::new(script).output().expect("run deploy/build-aotc.sh");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "deploy/build-aotc.sh failed: {words}");
+        String::from_utf8(output.stdout).expect("a path").trim().into()
+    };
+    BUILT.get_or_init(build).clone()
+}
+
 /// The static busybox, for native containers.
 pub fn busybox_bytes() -> Vec<u8> {
     bed_script("fetch.sh", &["busybox"]);

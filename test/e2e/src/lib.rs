@@ -30,7 +30,8 @@ pub use bed::{Bed, Setup, base_config};
 pub use cgroups::Cgroups;
 pub use client::{Client, Events};
 pub use components::{
-    RUNTIME, Release, bed_script, busybox_bytes, shim_binary, shim_folder, target_folder, test_folder,
+    RUNTIME, Release, aot_compiler, bed_script, busybox_bytes, shim_binary, shim_folder, target_folder,
+    test_folder,
 };
 pub use container::{Container, Finished, Task};
 pub use ctr::Ctr;

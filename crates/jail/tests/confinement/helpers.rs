@@ -1,13 +1,12 @@
-//! A secluded helper, such as the compiler, and the filter under which compiled code is loaded.
+//! A secluded helper, such as the compiler.
 
 use std::fs;
 
-use crate::harness::{exit, in_own_process, pair, receive, send, tests, wait, word};
+use crate::harness::{exit, pair, receive, tests, wait, word};
 
 tests![
     a_secluded_helper_is_nobody_and_has_nothing,
     a_secluded_helper_computes_and_writes_and_does_nothing_else,
-    code_can_be_mapped_while_it_is_loaded_and_not_after,
 ];
 
 fn call(number: i64, args: &[i64]) -> String {
@@ -94,23 +93,4 @@ fn a_secluded_helper_computes_and_writes_and_does_nothing_else() {
     let said = receive(&ours).unwrap();
     wait(child);
     assert_eq!(said, format!("{:?} ok", ["EPERM"; 10]));
-}
-
-fn code_can_be_mapped_while_it_is_loaded_and_not_after() {
-    in_own_process(|| {
-        let (loading, guest) = (jail::Filter::loading().unwrap(), jail::Filter::compile().unwrap());
-        let executable = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-        let (ours, theirs) = pair();
-        loading.install().unwrap();
-        assert_eq!(map(executable), "ok");
-        assert_eq!(call(libc::SYS_openat, &[libc::AT_FDCWD.into(), c"/".as_ptr() as i64, 0]), "EPERM");
-        assert_eq!(call(libc::SYS_socket, &[libc::AF_INET.into(), libc::SOCK_STREAM.into(), 0]), "EPERM");
-        assert_eq!(call(libc::SYS_execve, &[c"/".as_ptr() as i64, 0, 0]), "EPERM");
-        send(&ours, "the gate's line works");
-        guest.install().unwrap();
-        assert_eq!(map(executable), "EPERM");
-        assert_eq!(map(libc::PROT_READ | libc::PROT_WRITE), "ok");
-        assert_eq!(call(libc::SYS_seccomp, &[1]), "EPERM", "and no third filter");
-        drop(theirs);
-    });
 }

@@ -19,8 +19,8 @@ const OWN: u64 = 64 << 20;
 /// The kernel is to end it before anybody's containers.
 const OOM_SCORE: i32 = 1000;
 
-/// Writes the template of the module in `contents` to the empty file `image` and returns its size in bytes. No
-/// process is left. `most_bytes` is the most it may have.
+/// Writes a template to the empty file `image` and returns its size in bytes: of the module in `contents`, or of the
+/// AOT code of one. No process is left. `most_bytes` is the most it may have.
 ///
 /// # Errors
 /// In words, for the log: a container that loads the module itself will say what is wrong with it.
@@ -28,14 +28,13 @@ pub fn build(
     zygote: &Zygote,
     contents: &File,
     image: &File,
-    stack_size: u32,
+    template: Template,
     most_bytes: u64,
 ) -> Result<u64, String> {
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.map_err(|e| format!("open /dev/null: {e}"))?;
     let (gate, far_end) = Gate::pair().map_err(|e| format!("make the line to the builder: {e}"))?;
-    let request =
-        ForkRequest { confinement: confinement(most_bytes), guest: Guest::Template(Template { stack_size }) };
+    let request = ForkRequest { confinement: confinement(most_bytes), guest: Guest::Template(template) };
     let descriptors = ForkDescriptors {
         gate: far_end.as_fd(),
         stdio: [null.as_fd(), null.as_fd(), null.as_fd()],

@@ -111,6 +111,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         max_memory_pages: plan.max_memory_pages.into(),
         native: None,
         sockets: plan.sockets,
+        aot: plan.aot,
         execs: Default::default(),
         busy: Default::default(),
         kills: Default::default(),

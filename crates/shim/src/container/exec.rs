@@ -74,6 +74,7 @@ pub fn exec(
             &container.sockets,
         ),
         module: Some(&module),
+        aot: container.aot,
         guest_ends,
         file_system: None,
         join,

@@ -10,7 +10,9 @@ use jail::{Confinement, NamespaceKind};
 use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap};
 
 use super::file_system::FileSystem;
-use super::templates::InUse;
+use super::templates::{InUse, Key};
+use crate::aot::Code;
+use crate::config::AotMode;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::server::Server;
@@ -26,6 +28,8 @@ pub struct Launch<'a> {
     pub guest: Guest<'a>,
     /// A namespace holder has none.
     pub module: Option<&'a Module>,
+    /// Whether it runs compiled.
+    pub aot: AotMode,
     pub guest_ends: GuestEnds,
     /// What is attached in a new mount namespace; `None` in that of a container.
     pub file_system: Option<&'a FileSystem>,
@@ -84,7 +88,7 @@ impl Launch<'_> {
         cgroup: &Cgroup,
         far_end: BorrowedFd<'_>,
     ) -> Result<(Forked, Option<InUse>)> {
-        let request = ForkRequest { confinement: self.confinement.clone(), guest: self.guest.clone() };
+        let mut request = ForkRequest { confinement: self.confinement.clone(), guest: self.guest.clone() };
         let entry = cgroup.entry().map_err(cgroup_error)?;
         let (cgroup_procs, cgroup_v2) = match &entry {
             Entry::Procs(files) => (files.iter().map(AsFd::as_fd).collect(), None),
@@ -105,11 +109,8 @@ impl Launch<'_> {
             zygote::Error::Fork(cause) => Error::io("fork a container process", cause),
             _ => Error::Internal(error.to_string()),
         };
-        let template = match (&self.guest, self.module) {
-            (Guest::Wasm(wasm), Some(module)) => server.templates.get(server, module, wasm.stack_size),
-            _ => None,
-        };
-        if let Some(template) = template {
+        if let Some(template) = self.template(server) {
+            set_compiled(&mut request.guest, template.is_compiled());
             let with_image = ForkDescriptors { image: Some(template.image()), ..descriptors.clone() };
             let forked = template.fork(&request, &with_image);
             drop(with_image);
@@ -119,10 +120,33 @@ impl Launch<'_> {
                 forked => return Ok((forked.map_err(failed)?, Some(template))),
             }
         }
+        set_compiled(&mut request.guest, false);
         let contents = self.module.map(Module::contents).transpose();
         let contents = contents.map_err(|e| Error::of(e, Error::Invalid))?;
         let with_module = ForkDescriptors { module: contents.as_ref().map(AsFd::as_fd), ..descriptors };
         Ok((server.zygote.fork(&request, &with_module).map_err(failed)?, None))
+    }
+
+    /// Of the best code there is that makes one, else of the module.
+    fn template(&self, server: &Server) -> Option<InUse> {
+        let (Guest::Wasm(wasm), Some(module)) = (&self.guest, self.module) else { return None };
+        let templates = &server.templates;
+        let key = |tier| Key { module: module.digest, tier, stack_size: wasm.stack_size };
+        let mut code = server.aot.code(&server.config, self.aot, module);
+        while let Some(Code { file, tier }) = code {
+            let made = templates.get(server, key(Some(tier)), &module.path, || Ok(file));
+            if made.is_some() {
+                return made;
+            }
+            code = server.aot.code_below(module, tier);
+        }
+        templates.get(server, key(None), &module.path, || module.contents().map_err(|e| e.to_string()))
+    }
+}
+
+fn set_compiled(guest: &mut Guest<'_>, compiled: bool) {
+    if let Guest::Wasm(wasm) = guest {
+        wasm.compiled = compiled;
     }
 }
 

@@ -34,6 +34,7 @@ pub use process::Process;
 pub use registry::Registry;
 pub use templates::{Templates, drop_idle};
 
+use crate::config::AotMode;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::record::Record;
@@ -69,6 +70,8 @@ pub struct Container {
     pub stack_size: u32,
     /// What the sockets of its modules may be used with: what all of these allow.
     pub sockets: Vec<network::Policy>,
+    /// Whether its modules run compiled.
+    pub aot: AotMode,
     /// Cap on linear memory for its modules, in pages of 64 KiB. Follows Update.
     pub max_memory_pages: Mutex<Option<u32>>,
     /// Of a native container.

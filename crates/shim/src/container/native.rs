@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use super::create::{Creation, cgroup_path, make_cgroup};
 use super::launch::cgroup_error;
 use super::{Container, Kind, Process};
+use crate::config::AotMode;
 use crate::error::{Error, Result};
 use crate::record::Record;
 use crate::server::Server;
@@ -96,6 +97,7 @@ pub fn create(server: &Server, creation: Creation, json: &[u8]) -> Result<Contai
         bundle: creation.bundle,
         cgroup,
         stack_size: 0,
+        aot: AotMode::Off,
         sockets: Vec::new(),
         max_memory_pages: None.into(),
         native: Some(native),

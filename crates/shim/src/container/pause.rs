@@ -10,6 +10,7 @@ use jail::{Confinement, NamespaceKind};
 use zygote::Guest;
 
 use super::launch::Launch;
+use crate::config::AotMode;
 use crate::spec::Plan;
 use crate::stdio::GuestEnds;
 
@@ -25,5 +26,13 @@ pub fn launch<'a>(plan: &'a Plan, guest_ends: GuestEnds, join: Vec<(NamespaceKin
         terminal: false,
         ..plan.confinement()
     };
-    Launch { confinement, guest: Guest::Pause, module: None, guest_ends, file_system: None, join }
+    Launch {
+        confinement,
+        guest: Guest::Pause,
+        module: None,
+        aot: AotMode::Off,
+        guest_ends,
+        file_system: None,
+        join,
+    }
 }

@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use image::{Digest, Module};
+use ::aot::Tier;
+use image::Digest;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use tokio::sync::Notify;
 use zygote::{Forked, Zygote};
@@ -22,6 +24,9 @@ use crate::server::Server;
 
 /// A module of which no template could be made is loaded by each of its containers for so long.
 const REFUSED: Duration = Duration::from_secs(300);
+/// How long one is kept that no container uses and of which there is a better tier: the next container that may run
+/// compiled takes that one, and one that may not can make it again.
+const REPLACED: Duration = Duration::from_secs(10);
 /// Most templates kept that no container uses.
 const UNUSED: usize = 64;
 
@@ -30,8 +35,16 @@ const UNUSED: usize = 64;
 pub struct Key {
     /// The module's bytes.
     pub module: Digest,
+    /// That of its compiled code; `None` for the interpreter.
+    pub tier: Option<Tier>,
     /// Operand stack in bytes.
     pub stack_size: u32,
+}
+
+impl Key {
+    fn of_any_tier(self) -> Key {
+        Key { tier: None, ..self }
+    }
 }
 
 /// All templates of the server. Shared by the threads that make containers and the task that drops what is idle.
@@ -64,6 +77,7 @@ enum Slot {
 struct Template {
     image: File,
     bytes: u64,
+    compiled: bool,
     /// Addresses hold in children of this one only.
     zygote: Arc<Zygote>,
     /// A container of it stood before its guest's first instruction.
@@ -88,14 +102,19 @@ impl Templates {
         }
     }
 
-    /// The module's template, made now if there is none. Blocks while it is made, by this caller or another one.
-    /// `None` when there is to be none or it cannot be made: the container then loads the module itself, and says
-    /// what is wrong with it if something is.
-    pub fn get(&self, server: &Server, module: &Module, stack_size: u32) -> Option<InUse> {
+    /// A template, made now if there is none, of what `contents` opens: the code of the key's tier, or the module. Blocks
+    /// while it is made, by this caller or another one. `None` when there is to be none or it cannot be made: the
+    /// container then loads the module itself, and says what is wrong with it if something is. `name` is for the log.
+    pub fn get(
+        &self,
+        server: &Server,
+        key: Key,
+        name: &Path,
+        contents: impl FnOnce() -> Result<File, String>,
+    ) -> Option<InUse> {
         if self.most_bytes == 0 {
             return None;
         }
-        let key = Key { module: module.digest, stack_size };
         let slot = Arc::clone(self.slots().entry(key).or_default());
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let zygote = server.zygote.present();
@@ -108,7 +127,7 @@ impl Templates {
             }
             _ => {}
         }
-        let template = self.make(&zygote, module, stack_size);
+        let template = self.make(&zygote, key, name, contents);
         *slot = match &template {
             Some(template) => Slot::Ready(Arc::clone(template)),
             None => Slot::Refused { zygote, until: Instant::now() + REFUSED },
@@ -118,12 +137,19 @@ impl Templates {
         in_use
     }
 
-    fn make(&self, zygote: &Arc<Zygote>, module: &Module, stack_size: u32) -> Option<Arc<Template>> {
+    fn make(
+        &self,
+        zygote: &Arc<Zygote>,
+        key: Key,
+        name: &Path,
+        contents: impl FnOnce() -> Result<File, String>,
+    ) -> Option<Arc<Template>> {
         let started = Instant::now();
-        let name = module.path.display();
+        let (name, tier) = (name.display(), key.tier.map_or("interpreted", Tier::name));
+        let compiled = key.tier.is_some();
         let made = image_file().and_then(|image| {
-            let contents = module.contents().map_err(|e| e.to_string())?;
-            let bytes = build(zygote, &contents, &image, stack_size, self.most_bytes)?;
+            let asked = zygote::Template { stack_size: key.stack_size, compiled };
+            let bytes = build(zygote, &contents()?, &image, asked, self.most_bytes)?;
             // The builder is dead: nobody else can write to it, and from here on nobody can at all.
             let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
             fcntl_add_seals(&image, seals).map_err(|e| format!("seal it: {e}"))?;
@@ -132,13 +158,14 @@ impl Templates {
         match made {
             Ok((image, bytes)) => {
                 log::info!(
-                    "template of {name} ({:?}): {bytes} bytes in {:?}",
-                    module.digest,
+                    "template of {name} ({tier}, {:?}): {bytes} bytes in {:?}",
+                    key.module,
                     started.elapsed()
                 );
                 Some(Arc::new(Template {
                     image,
                     bytes,
+                    compiled,
                     zygote: Arc::clone(zygote),
                     proven: AtomicBool::new(false),
                     users: AtomicUsize::new(0),
@@ -147,7 +174,7 @@ impl Templates {
                 }))
             }
             Err(why) => {
-                log::info!("no template of {name} ({:?}): {why}", module.digest);
+                log::info!("no template of {name} ({tier}, {:?}): {why}", key.module);
                 None
             }
         }
@@ -157,24 +184,28 @@ impl Templates {
     fn drop_idle(&self, server: &Server) -> Option<Instant> {
         let zygote = server.zygote.present();
         self.forget_refusals();
+        // When each is due.
         let mut unused: Vec<(Instant, Key, Arc<Template>)> = Vec::new();
-        for (key, template) in self.ready() {
+        let ready = self.ready();
+        let best = best_tiers(&ready);
+        for (key, template) in ready {
             // Of no use: its zygote is gone, or its module loads and cannot be run.
             let useless = !Arc::ptr_eq(&template.zygote, &zygote) || !template.proven.load(Ordering::Relaxed);
             if useless {
                 self.remove(&key, &template);
             } else if template.users.load(Ordering::Acquire) == 0 {
-                let last_used = *lock(&template.last_used);
-                unused.push((last_used, key, template));
+                let replaced = best.get(&key.of_any_tier()).is_some_and(|best| key.tier < *best);
+                let idle = if replaced { self.idle.min(REPLACED) } else { self.idle };
+                let due = *lock(&template.last_used) + idle;
+                unused.push((due, key, template));
             }
         }
-        unused.sort_unstable_by_key(|(last_used, ..)| *last_used);
+        unused.sort_unstable_by_key(|(due, ..)| *due);
         let mut bytes: u64 = unused.iter().map(|(_, _, template)| template.bytes).sum();
         let mut left = unused.len();
-        for (last_used, key, template) in &unused {
-            let due = *last_used + self.idle;
-            if due > Instant::now() && bytes <= self.most_bytes && left <= UNUSED {
-                return Some(due);
+        for (due, key, template) in &unused {
+            if *due > Instant::now() && bytes <= self.most_bytes && left <= UNUSED {
+                return Some(*due);
             }
             self.remove(key, template);
             bytes = bytes.saturating_sub(template.bytes);
@@ -225,6 +256,11 @@ impl InUse {
         InUse(Arc::clone(template))
     }
 
+    /// Whether it holds compiled code, which its containers are to run.
+    pub fn is_compiled(&self) -> bool {
+        self.0.compiled
+    }
+
     /// The file to map.
     pub fn image(&self) -> BorrowedFd<'_> {
         self.0.image.as_fd()
@@ -266,6 +302,18 @@ pub async fn drop_idle(server: Arc<Server>) {
             None => changed.await,
         }
     }
+}
+
+/// The best of the tiers of which containers run, by key of any tier.
+fn best_tiers(ready: &[(Key, Arc<Template>)]) -> HashMap<Key, Option<Tier>> {
+    let mut best: HashMap<Key, Option<Tier>> = HashMap::new();
+    for (key, template) in ready {
+        if template.proven.load(Ordering::Relaxed) {
+            let best = best.entry(key.of_any_tier()).or_default();
+            *best = key.tier.max(*best);
+        }
+    }
+    best
 }
 
 fn image_file() -> Result<File, String> {

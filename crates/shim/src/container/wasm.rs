@@ -65,6 +65,7 @@ impl WasmContents {
                 &plan.sockets,
             ),
             module: Some(&self.module),
+            aot: plan.aot,
             guest_ends,
             file_system: Some(&self.file_system),
             join,
@@ -90,5 +91,7 @@ pub fn guest<'a>(
         stack_size,
         max_memory_pages,
         sockets: sockets.to_vec(),
+        // Whoever chooses its image knows.
+        compiled: false,
     })
 }

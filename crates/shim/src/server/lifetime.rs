@@ -16,6 +16,10 @@ pub async fn end_when_idle(server: Arc<Server>, mut ttrpc: ttrpc::asynchronous::
     loop {
         wait_until_idle(&server).await;
         tokio::time::sleep(Duration::from_secs(server.config.linger)).await;
+        // Code for the next container of a module whose last one has ended.
+        while server.is_idle() && server.aot.is_busy() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         if !server.is_idle() {
             continue;
         }

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, mpsc};
 
+use crate::aot::Aot;
 use crate::cli::Flags;
 use crate::config::Config;
 use crate::container::{Registry, Templates};
@@ -39,6 +40,8 @@ pub struct Server {
     pub modules: image::Modules,
     /// Modules loaded once for all their containers.
     pub templates: Templates,
+    /// Compiled code.
+    pub aot: Aot,
     /// Forks containers.
     pub zygote: WarmZygote,
     /// Watches all containers for OOM kills.
@@ -142,6 +145,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         config,
         place,
         oom: oom::Oom::new(&cgroups).map_err(|e| e.to_string())?,
+        aot: Aot::new(&cgroups),
         cgroups,
         zygote,
         quiet: quiet::Quiet::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::Result;
 use super::{SpecError, listen};
-use crate::config::{Config, PodSetting, parse_size};
+use crate::config::{AotMode, Config, PodSetting, parse_size};
 
 /// What comes before our own keys.
 pub const PREFIX: &str = "wamr.containerd.io/";
@@ -55,6 +55,7 @@ pub(super) struct PodSettings {
     pub listen: Vec<jail::Listen>,
     /// Policies of the node and of the pod, both of which have to allow.
     pub sockets: Vec<network::Policy>,
+    pub aot: AotMode,
 }
 
 impl PodSettings {
@@ -68,6 +69,7 @@ impl PodSettings {
         let mut settings = PodSettings {
             wasm_stack_size: config.wasm_stack_size,
             sockets: vec![config.sockets.clone()],
+            aot: config.aot,
             ..PodSettings::default()
         };
         // In order: `listen` comes before `listen.web`.
@@ -108,6 +110,7 @@ impl PodSettings {
                 self.sockets.truncate(1);
                 self.sockets.push(network::Policy::parse(value)?);
             }
+            PodSetting::Aot => self.aot = value.parse()?,
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::annotations::{Kubernetes, PodSettings};
 use super::error::{self, Result};
 use super::process::no_nul;
 use super::{Mount, Namespaces, Process, SpecError, memory_pages, mounts, resources};
-use crate::config::Config;
+use crate::config::{AotMode, Config};
 
 /// What one container is to be: its spec, validated and in our own types.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Plan {
     pub listen: Vec<jail::Listen>,
     /// What its own sockets may be used with: what all of these allow.
     pub sockets: Vec<network::Policy>,
+    /// Whether it gets compiled code.
+    pub aot: AotMode,
     /// What Kubernetes says about the container.
     pub kubernetes: Kubernetes,
     /// All annotations.
@@ -103,6 +105,7 @@ impl Plan {
             wasm_stack_size: settings.wasm_stack_size,
             listen: settings.listen,
             sockets: settings.sockets,
+            aot: settings.aot,
             kubernetes,
             mounts,
             namespaces,

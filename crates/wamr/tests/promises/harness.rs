@@ -61,8 +61,13 @@ impl<'a> Guest<'a> {
 
     /// Runs it in this process, from an image that a child makes.
     pub fn run_here_from_image(&self) -> i32 {
+        self.run_here_from_image_of(self.wasm)
+    }
+
+    /// The same with the image of other bytes: compiled code.
+    pub fn run_here_from_image_of(&self, module: &[u8]) -> i32 {
         with_engine(|engine| {
-            let image = match Image::of(engine, self.wasm) {
+            let image = match Image::of(engine, module) {
                 Ok(image) => image,
                 Err(why) => return say(NOT_RUN, &why),
             };
@@ -136,7 +141,10 @@ impl Image {
         let ended = in_child(|| {
             let options = InstanceOptions { stack_size: 64 * 1024, max_memory_pages: None };
             let made = ModuleSource::from_file(bytes.0.try_clone().unwrap()).and_then(|source| {
-                let module = Module::load(engine, source)?;
+                let module = match wasm.starts_with(b"\0aot") {
+                    true => Module::load_aot(engine, source)?,
+                    false => Module::load(engine, source)?,
+                };
                 self.write_instance(engine, &Instance::new(&module, options)?)
             });
             match made {
@@ -152,7 +160,8 @@ impl Image {
     }
 
     pub fn try_map(&self, engine: &Engine) -> wamr::Result<Instance<'static>> {
-        wamr::image::map(engine, &self.0)
+        let code = wamr::image::map_code(engine, &self.0)?;
+        wamr::image::map(engine, &self.0, Some(code))
     }
 
     pub fn map(&self, engine: &Engine) -> Instance<'static> {

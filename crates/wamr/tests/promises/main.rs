@@ -4,6 +4,7 @@
 // Helpers of tests are tests too; clippy.toml's exemption covers only the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod compiled;
 mod harness;
 
 mod images;

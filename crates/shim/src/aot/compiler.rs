@@ -1,0 +1,199 @@
+//! One run of `wamr-aotc`: its own cgroup, a time limit, and whose fault it is when nothing comes of it.
+//!
+//! What confines it beyond that, it does itself before it looks at the module: see `jail::seclude`.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::aot::Tier;
+use cgroup::{Cgroup, Cpu, Limits, Memory};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::config::Config;
+
+const PROGRAM: &str = "wamr-aotc";
+/// Where packages put it.
+const PLACES: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/opt/containerd/bin"];
+/// Exit status of the compiler for "this machine cannot do it now".
+const MACHINE: i32 = 3;
+/// Threads of one compile.
+const PIDS: i64 = 64;
+/// More of what it said is not kept.
+const WORDS: u64 = 2000;
+
+/// The compiler, as it was found.
+#[derive(Debug)]
+pub struct Compiler {
+    program: PathBuf,
+    cgroups: cgroup::Host,
+    memory: u64,
+    time: Duration,
+    /// Whether its code is for this runtime; asked once.
+    fits: OnceLock<Result<(), String>>,
+}
+
+/// Why there is no code.
+#[derive(Debug)]
+pub enum Failure {
+    /// This module cannot be compiled, now or later.
+    Module(String),
+    /// It could be, in other circumstances.
+    Machine(String),
+}
+
+impl Compiler {
+    /// Where the configuration says, or beside this program, or where packages put it.
+    ///
+    /// # Errors
+    /// In words: where it was looked for.
+    pub fn find(config: &Config, cgroups: &cgroup::Host) -> Result<Compiler, String> {
+        let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(PROGRAM)));
+        let places: Vec<PathBuf> = match &config.aot_compiler {
+            Some(given) => vec![given.clone()],
+            None => beside.into_iter().chain(PLACES.map(|place| Path::new(place).join(PROGRAM))).collect(),
+        };
+        match places.iter().find(|place| place.is_file()) {
+            Some(program) => Ok(Compiler {
+                program: program.clone(),
+                cgroups: cgroups.clone(),
+                memory: config.aot_memory,
+                time: config.aot_time,
+                fits: OnceLock::new(),
+            }),
+            None => {
+                let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+                Err(format!("there is no {PROGRAM} ({})", places.join(", ")))
+            }
+        }
+    }
+
+    /// Whether its code is for the runtime of this program.
+    ///
+    /// # Errors
+    /// In words: what to do.
+    pub fn check(&self) -> Result<(), String> {
+        let ask = || {
+            let program = self.program.display();
+            let mut command = Command::new(&self.program);
+            command.arg("--identity").env_clear().current_dir("/").stdin(Stdio::null()).stderr(Stdio::null());
+            let output = command.output().map_err(|e| format!("{program} does not run: {e}"))?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            match said.trim() == zygote::AOT_IDENTITY {
+                true => Ok(()),
+                false => Err(format!(
+                    "{program} compiles for WAMR {:?} and this is {:?}: install both of one release",
+                    said.trim(),
+                    zygote::AOT_IDENTITY
+                )),
+            }
+        };
+        self.fits.get_or_init(ask).clone()
+    }
+
+    /// Compiles `module` into `code`. Blocks. The thread that calls it must live as long: the compiler ends with it.
+    ///
+    /// # Errors
+    /// [`Failure`]; nothing of the process is left.
+    pub fn run(&self, tier: Tier, segue: bool, module: &File, code: &File) -> Result<(), Failure> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let machine = |what: &str, why: &dyn std::fmt::Display| Failure::Machine(format!("{what}: {why}"));
+        let name = format!(
+            "/containerd-shim-wamr/aotc-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let limit = i64::try_from(self.memory).unwrap_or(i64::MAX);
+        let limits = Limits {
+            memory: Memory { limit: Some(limit), ..Memory::default() },
+            // Containers come first.
+            cpu: Cpu { shares: Some(2), ..Cpu::default() },
+            pids: Some(PIDS),
+            ..Limits::default()
+        };
+        let group = cgroup::Path::parse(&name)
+            .and_then(|path| Cgroup::create(&self.cgroups, &path, &limits))
+            .map_err(|e| machine("make the compiler's cgroup", &e))?;
+        let group = Emptied(group);
+        // Grows in the compiler's cgroup, whose limit bounds it.
+        let words = memfd_create("aotc-words", MemfdFlags::CLOEXEC).map(File::from);
+        let mut words = words.map_err(|e| machine("make room for the compiler's words", &e))?;
+
+        let copy = |file: &File| file.try_clone().map_err(|e| machine("copy a descriptor", &e));
+        let mut command = Command::new(&self.program);
+        command.args(["--tier", tier.name()]);
+        if segue {
+            command.arg("--segue");
+        }
+        for directory in group.0.directories() {
+            command.arg("--cgroup").arg(directory.join("cgroup.procs"));
+        }
+        command.env_clear().current_dir("/").stdin(copy(module)?).stdout(copy(code)?).stderr(copy(&words)?);
+        let mut child = command.spawn().map_err(|e| machine("start the compiler", &e))?;
+        let ended = wait(&child, self.time);
+        if ended != Ok(true) {
+            // Fails only if it is dead and reaped.
+            let _ = child.kill();
+        }
+        let status = child.wait().map_err(|e| machine("wait for the compiler", &e))?;
+        ended.map_err(|e| machine("wait for the compiler", &e)).and_then(|in_time| match in_time {
+            true => self.judge(status, &group.0, &mut words),
+            false => Err(Failure::Module(format!("it is not done after {:?}", self.time))),
+        })
+    }
+
+    fn judge(&self, status: ExitStatus, group: &Cgroup, words: &mut File) -> Result<(), Failure> {
+        if status.success() {
+            return Ok(());
+        }
+        let mut said = Vec::new();
+        // What cannot be read is left out.
+        let _ = words.rewind();
+        let _ = words.take(WORDS).read_to_end(&mut said);
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        Err(match (status.code(), status.signal()) {
+            (Some(MACHINE), _) => Failure::Machine(said),
+            (Some(_), _) if !said.is_empty() => Failure::Module(said),
+            _ if group.oom_kills() > 0 => {
+                Failure::Module(format!("it takes more than {} bytes of memory (aot_memory)", self.memory))
+            }
+            // Not the kernel for want of memory, and not this server: somebody who wanted it gone.
+            (_, Some(libc::SIGKILL)) => Failure::Machine("the compiler was killed".to_owned()),
+            _ => Failure::Module(format!("the compiler crashed ({status}): {said}")),
+        })
+    }
+}
+
+/// The compiler's cgroup: killed and removed when dropped.
+struct Emptied(Cgroup);
+
+impl Drop for Emptied {
+    fn drop(&mut self) {
+        if let Err(e) = self.0.kill().and_then(|()| self.0.remove()) {
+            log::warn!("remove the compiler's cgroup: {e}");
+        }
+    }
+}
+
+/// Whether a child ends in time.
+fn wait(child: &std::process::Child, time: Duration) -> rustix::io::Result<bool> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let deadline = std::time::Instant::now() + time;
+    loop {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
