@@ -165,7 +165,7 @@ impl Error {
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Missing(_) => true,
-            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Io { source, .. } => crate::file::is_gone(source),
             _ => false,
         }
     }

@@ -48,6 +48,12 @@ pub(crate) fn read_number(path: &Path) -> Option<u64> {
     read_if_there(path)?.trim().parse().ok()
 }
 
+/// Whether a file is not there because its cgroup was removed: by path there is none then, through an open
+/// descriptor, or while it is opened, no device.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    [Errno::NOENT, Errno::NODEV].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// The number beside a key in text of lines `key number`.
 pub(crate) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())

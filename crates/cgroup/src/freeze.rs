@@ -72,7 +72,7 @@ pub(crate) fn wait_for_event(directory: &Path, key: &str, value: u64, limit: Dur
     let failed = |errno: Errno| Error::io("watch", &path, errno);
     let events = match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(events) => events,
-        Err(Errno::NOENT) => return Ok(true),
+        Err(errno) if file::is_gone(&errno.into()) => return Ok(true),
         Err(errno) => return Err(failed(errno)),
     };
     let deadline = Instant::now() + limit;
@@ -81,7 +81,7 @@ pub(crate) fn wait_for_event(directory: &Path, key: &str, value: u64, limit: Dur
         let mut text = [0; 256];
         let length = match rustix::io::pread(&events, &mut text, 0) {
             Ok(length) => length,
-            Err(Errno::NODEV) => return Ok(true),
+            Err(errno) if file::is_gone(&errno.into()) => return Ok(true),
             Err(errno) => return Err(failed(errno)),
         };
         let text = String::from_utf8_lossy(text.get(..length).unwrap_or_default());

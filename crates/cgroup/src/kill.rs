@@ -58,9 +58,7 @@ impl Cgroup {
             let thawed = if self.directory(Controller::Freezer).is_some() { self.thaw() } else { Ok(()) };
             match thawed {
                 // Removed meanwhile, hence empty.
-                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                    Some(Ok(()))
-                }
+                Err(gone) if gone.is_gone() => Some(Ok(())),
                 Err(e) => Some(Err(e)),
                 Ok(()) if pids.is_empty() => Some(Ok(())),
                 Ok(()) => wait::until(Duration::from_millis(50), || {

@@ -47,7 +47,7 @@ pub(crate) fn collect(directory: &Path, pids: &mut Vec<i32>) -> Result<()> {
         Ok(text) => {
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0))
         }
-        Err(e) if is_gone(&e) => return Ok(()),
+        Err(e) if file::is_gone(&e) => return Ok(()),
         // v2's threaded groups have no such list; their processes are in that of the domain above.
         Err(e) if e.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {}
         Err(e) => return Err(Error::io("read", path, e)),
@@ -62,14 +62,9 @@ pub(crate) fn collect(directory: &Path, pids: &mut Vec<i32>) -> Result<()> {
 pub(crate) fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(e) if is_gone(&e) => return Ok(Vec::new()),
+        Err(e) if file::is_gone(&e) => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("list cgroup", directory, e)),
     };
     let entries = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     Ok(entries.map(|entry| entry.path()).collect())
-}
-
-/// A file of a cgroup that was removed: by path there is none, through an older descriptor no device.
-fn is_gone(error: &std::io::Error) -> bool {
-    [Errno::NOENT, Errno::NODEV].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
