@@ -1,5 +1,6 @@
 /* An HTTP server in one thread: waits in poll_oneoff, serves on the listeners it was given (LISTEN_FDS), keeps
- * connections open. `/` greets, `/open` tells how many connections are open, `/big` sends a mebibyte, `/end` ends it. */
+ * connections open. `/` greets, `/name` tells HOSTNAME, `/open` tells how many connections are open, `/big` sends a
+ * mebibyte, `/end` ends it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -53,6 +54,8 @@ static void answer(struct connection *connection) {
     connection->last = strstr(connection->request, "Connection: close") != 0;
     if (!strncmp(connection->request, "GET /open ", 10))
         length = asprintf(&body, "%zu open, %zu accepted\n", open_connections, accepted);
+    else if (!strncmp(connection->request, "GET /name ", 10))
+        length = asprintf(&body, "%s\n", getenv("HOSTNAME"));
     else if (!strncmp(connection->request, "GET /big ", 9))
         body = memset(malloc(1 << 20), 'x', length = 1 << 20);
     else

@@ -7,15 +7,18 @@ use e2e::{Image, Layer, busybox_bytes, guest};
 use crate::Node;
 use crate::config::PAUSE;
 
-/// An image with the guests the tests use, each at `/NAME.wasm`. Native programs too: busybox at `/bin/busybox`.
+/// An image with the guests the tests use, each at `/NAME.wasm`.
 pub const GUESTS: &str = "e2e.local/guests:1";
 
 /// An ordinary native image.
 pub const BUSYBOX: &str = "docker.io/library/busybox:1.36";
 
+/// The guests, and busybox beside them.
+pub const BOTH: &str = "e2e.local/both:1";
+
 /// All images there are.
 pub(crate) fn all() -> Vec<Image> {
-    let names = ["hello", "exit", "wait", "dirty", "file", "env", "flood", "trap", "watch", "cat"];
+    let names = ["hello", "exit", "wait", "dirty", "file", "env", "flood", "trap", "watch", "cat", "http"];
     let guests = names
         .iter()
         .fold(Layer::new().directory("tmp"), |layer, name| layer.file(&format!("{name}.wasm"), guest(name)));
@@ -32,6 +35,9 @@ pub(crate) fn all() -> Vec<Image> {
             .entrypoint(&["/hello.wasm"]),
         // What the samples in deploy/ name.
         Image::new("registry.example/watch:1").layer(Layer::new().file("watch.wasm", guest("watch"))),
+        Image::new("registry.example/http:1").layer(Layer::new().file("http.wasm", guest("http"))),
+        // A module and native programs.
+        Image::new(BOTH).layer(guests.clone()).layer(busybox.clone()),
         Image::new(BUSYBOX).layer(busybox.clone()).entrypoint(&["/bin/sh"]),
         Image::new(PAUSE).layer(busybox).entrypoint(&["/bin/sleep", "2147483647"]),
     ]

@@ -14,7 +14,7 @@ mod wait;
 
 pub use api::Api;
 pub use cluster::Cluster;
-pub use images::{BUSYBOX, GUESTS};
+pub use images::{BOTH, BUSYBOX, GUESTS};
 pub use node::Node;
 pub use pod::{Pod, PodStatus, wasm};
 pub use space::Space;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use e2e::{Output, run_within, test_folder};
+use e2e::{Network, Output, run_within, test_folder};
 
 use crate::{PATIENCE, eventually, wait_for};
 
@@ -90,6 +90,11 @@ impl Node {
         command.args(["--target", &self.pid.to_string(), "--pid", "--mount", "--net", "--"]);
         command.args(words).env("PATH", &self.path);
         command
+    }
+
+    /// The network inside, for clients of a test's own.
+    pub fn network(&self) -> Network {
+        Network::at(Path::new(&format!("/proc/{}/ns/net", self.pid)))
     }
 
     /// Ends the namespaces and all that is in them.

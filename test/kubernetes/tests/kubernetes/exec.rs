@@ -1,7 +1,7 @@
 //! kubectl exec, attach and logs.
 
 use e2e::run;
-use kubernetes::{Pod, Space, wasm};
+use kubernetes::{BOTH, Pod, Space, wasm};
 
 #[test]
 fn exec_runs_a_second_module_and_tells_its_code() {
@@ -47,4 +47,19 @@ fn logs_follow_a_running_guest_to_its_end() {
     let ticks = (0..20).map(|tick| format!("tick {tick}\n")).collect::<String>();
     assert_eq!(log, format!("ready\n{ticks}"));
     assert_eq!(space.ended(&pod), (5, "Error".to_owned()));
+}
+
+#[test]
+fn exec_runs_a_native_program_of_the_image_within_the_guests_walls() {
+    let space = Space::new("exec-native");
+    let pod = Pod::new("wait", &[wasm("main", &["wait", "sleep"])]).container("image", BOTH.into());
+    let pod = space.pod(&pod);
+    space.ready(&pod);
+    let shell = |words: &str| space.try_kubectl(&["exec", &pod, "--", "/bin/sh", "-c", words]);
+    let output = shell("echo $0 $((6 * 7)); cat /etc/hostname; exit 3");
+    assert_eq!((output.code, output.text().as_str()), (3, "/bin/sh 42\nwait\n"), "{}", output.stderr);
+    let capabilities =
+        shell("while read -r key value; do [ $key = CapEff: ] && echo $value; done < /proc/self/status");
+    assert_ne!(capabilities.code, 127, "{}", capabilities.stderr);
+    assert!(["", "0000000000000000\n"].contains(&capabilities.text().as_str()), "{}", capabilities.text());
 }

@@ -10,5 +10,6 @@ mod overhead;
 mod probes;
 mod refusals;
 mod restarts;
+mod service;
 mod summary;
 mod volumes;
