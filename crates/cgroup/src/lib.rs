@@ -43,6 +43,7 @@ mod limits;
 mod oom;
 mod path;
 mod processes;
+mod quick_moves;
 mod remove;
 mod stats;
 mod systemd;
@@ -58,6 +59,7 @@ pub use host::{Host, Version};
 pub use limits::{BlockIo, Cpu, DeviceRate, Limits, Memory};
 pub use oom::OomWatcher;
 pub use path::Path;
+pub use quick_moves::QuickMoves;
 pub use stats::{
     BlockIoV1, CpuV1, FlatKeyed, Hugetlb, IoDevice, IoV1, IoV2, MemoryCounter, MemoryV1, MemoryV2,
     OomControl, Pids, Pressure, PressureAverages, Stats, StatsV1, StatsV2, Throttling,

@@ -39,6 +39,9 @@ pub struct Config {
     pub templates_memory: u64,
     /// `template_idle`: seconds that a template is kept which no container uses. Default 300.
     pub template_idle: u64,
+    /// `quick_cgroup_moves`: whether cgroup v1 is made to favour entering cgroups while containers are being started
+    /// ([`cgroup::QuickMoves`]). Default true.
+    pub quick_cgroup_moves: bool,
     /// `sockets`: which addresses guests may connect to and bind, as [`Policy::parse`] has it. A pod's own annotation can
     /// only narrow it. Default `"all"`: what the pod's network namespace can reach.
     pub sockets: Policy,
@@ -73,6 +76,7 @@ impl Default for Config {
             wasm_stack_size: 256 << 10,
             templates_memory: 256 << 20,
             template_idle: 300,
+            quick_cgroup_moves: true,
             sockets: Policy::All,
             aot: AotMode::Background,
             aot_cache: "/var/lib/containerd-shim-wamr/aot".into(),
@@ -207,6 +211,7 @@ impl Config {
         set(&mut self.wasm_stack_size, keys.wasm_stack_size);
         set(&mut self.templates_memory, keys.templates_memory);
         set(&mut self.template_idle, keys.template_idle);
+        set(&mut self.quick_cgroup_moves, keys.quick_cgroup_moves);
         set(&mut self.sockets, keys.sockets);
         set(&mut self.aot, keys.aot);
         set(&mut self.aot_cache, keys.aot_cache);
@@ -240,6 +245,7 @@ struct Keys {
     #[serde(default, deserialize_with = "size")]
     templates_memory: Option<u64>,
     template_idle: Option<u64>,
+    quick_cgroup_moves: Option<bool>,
     #[serde(default, deserialize_with = "sockets")]
     sockets: Option<Policy>,
     aot: Option<AotMode>,
@@ -335,6 +341,7 @@ mod tests {
             wasm_stack_size = 65536
             templates_memory = "1GiB"
             template_idle = 5
+            quick_cgroup_moves = false
             sockets = "10.0.0.0/8:443"
             aot = "eager"
             aot_cache = "/cache"
@@ -355,6 +362,7 @@ mod tests {
             wasm_stack_size: 65536,
             templates_memory: 1 << 30,
             template_idle: 5,
+            quick_cgroup_moves: false,
             sockets: Policy::parse("10.0.0.0/8:443").unwrap(),
             aot: AotMode::Eager,
             aot_cache: "/cache".into(),

@@ -45,6 +45,7 @@ pub async fn create(server: &Arc<Server>, creation: Creation) -> Result<Arc<Cont
     };
     let blocking_server = Arc::clone(server);
     let container = Arc::new(blocking(move || super::create::create(&blocking_server, creation)).await?);
+    server.quick_moves.entered();
     let event = TaskCreate { pid: container.init.pid as u32, ..event };
     server.publisher.publish(topics::TASK_CREATE_EVENT_TOPIC, &event);
     if let Err(e) = server.oom.watch(&container) {
@@ -113,6 +114,7 @@ pub async fn exec(
     let (to_server, to_container, id) = (Arc::clone(server), Arc::clone(container), exec_id.clone());
     let process =
         blocking(move || super::exec::exec(&to_server, &to_container, &id, &process_json, request)).await?;
+    server.quick_moves.entered();
     container.add_exec(&exec_id, &process)?;
     let event = TaskExecAdded {
         container_id: container.id.clone(),

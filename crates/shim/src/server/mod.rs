@@ -5,6 +5,7 @@ mod lifetime;
 mod log_file;
 mod oom;
 mod patient;
+mod quick_moves;
 mod quiet;
 mod warm_zygote;
 
@@ -46,6 +47,8 @@ pub struct Server {
     pub zygote: WarmZygote,
     /// Watches all containers for OOM kills.
     pub oom: oom::Oom,
+    /// Makes entering cgroups quick while containers are started.
+    pub quick_moves: quick_moves::QuickMoves,
     /// Gives memory back now and then.
     pub quiet: quiet::Quiet,
     /// Takes events.
@@ -142,6 +145,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         namespace: flags.namespace.clone(),
         modules: image::Modules::new(config.max_module_size),
         templates: Templates::new(&config),
+        quick_moves: quick_moves::QuickMoves::new(config.quick_cgroup_moves, &cgroups),
         config,
         place,
         oom: oom::Oom::new(&cgroups).map_err(|e| e.to_string())?,
@@ -164,6 +168,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     runtime.block_on(ttrpc.start()).map_err(|e| format!("serve containerd: {e}"))?;
     runtime.spawn(control::serve(Arc::clone(&server), control));
     runtime.spawn(quiet::give_memory_back(Arc::clone(&server)));
+    runtime.spawn(quick_moves::hold(Arc::clone(&server)));
     runtime.spawn(oom::report(Arc::clone(&server)));
     runtime.spawn(crate::container::drop_idle(Arc::clone(&server)));
     runtime.spawn(lifetime::end_when_idle(Arc::clone(&server), ttrpc));
