@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::directory::Directory;
 use crate::entry::{CODE, SIDECAR, Said, digest, file_name, mark_used, sidecar};
 use crate::key::is_name;
-use crate::{Claim, Entry, Error, Key, Result, trim};
+use crate::{Claim, Entry, Error, Key, Result, State, trim};
 
 /// How names of files that are being written begin.
 pub(crate) const DRAFT: &str = "draft.";
@@ -174,6 +174,26 @@ impl Cache {
         stems.sort_unstable();
         stems.dedup();
         Ok(stems.into_iter().filter_map(|stem| Entry::read(&self.directory, stem)).collect())
+    }
+
+    /// Reads every file, and removes entries that are not what they are said to be; returns these. One that somebody compiles
+    /// for at this moment is passed over.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn verify(&self) -> Result<Vec<Entry>> {
+        let mut damaged = Vec::new();
+        for entry in self.entries()?.into_iter().filter(|entry| entry.state == State::Damaged) {
+            let Some(_claim) = Claim::at_once(&self.directory, &entry.name)? else { continue };
+            // It may have been half put in before.
+            if let Some(entry) = Entry::read(&self.directory, &entry.name)
+                && entry.state == State::Damaged
+            {
+                self.remove(&entry.name);
+                damaged.push(entry);
+            }
+        }
+        Ok(damaged)
     }
 
     /// Forgets a key, by its name: its code, or that it could not be compiled.

@@ -20,22 +20,32 @@ pub struct Claim {
 impl Claim {
     /// Waits until nobody else has the key. Whoever gets it looks first whether the other has done the work.
     pub(crate) fn wait(directory: &Arc<Directory>, key: &Key) -> Result<Claim> {
-        let name = format!("{}.lock", key.name());
-        let failed = |e: Errno| Error::io("lock", &directory.path.join(&name), e);
         loop {
-            let file = directory.lock_file(&name).map_err(failed)?;
-            match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => {}
-                Err(Errno::INTR) => continue,
-                Err(e) => return Err(failed(e)),
-            }
-            // Whoever had it before has removed the file: a lock on a file without a name keeps nobody out.
-            let locked = fstat(&file).map_err(failed)?;
-            let named = directory.stat(&name);
-            if named.is_some_and(|named| (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino)) {
-                return Ok(Claim { directory: Arc::clone(directory), name, _lock: file });
+            if let Some(claim) = Claim::lock(directory, key.name(), FlockOperation::LockExclusive)? {
+                return Ok(claim);
             }
         }
+    }
+
+    /// If nobody has it now. `stem` is a key's name.
+    pub(crate) fn at_once(directory: &Arc<Directory>, stem: &str) -> Result<Option<Claim>> {
+        Claim::lock(directory, stem, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn lock(directory: &Arc<Directory>, stem: &str, how: FlockOperation) -> Result<Option<Claim>> {
+        let name = format!("{stem}.lock");
+        let failed = |e: Errno| Error::io("lock", &directory.path.join(&name), e);
+        let file = directory.lock_file(&name).map_err(failed)?;
+        match flock(&file, how) {
+            Ok(()) => {}
+            Err(Errno::INTR | Errno::WOULDBLOCK) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        }
+        // Whoever had it before has removed the file: a lock on a file without a name keeps nobody out.
+        let locked = fstat(&file).map_err(failed)?;
+        let named = directory.stat(&name);
+        let same = named.is_some_and(|named| (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino));
+        Ok(same.then(|| Claim { directory: Arc::clone(directory), name, _lock: file }))
     }
 }
 

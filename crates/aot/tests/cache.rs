@@ -366,3 +366,24 @@ fn tools_see_what_is_good_and_what_is_damaged() {
     let expected = [(key(1).name().to_owned(), State::Good), (key(2).name().to_owned(), State::Damaged)];
     assert_eq!(states, expected);
 }
+
+#[test]
+fn damage_is_found_and_dropped_but_not_what_somebody_puts_in_now() {
+    let scratch = Scratch::new();
+    let cache = scratch.cache();
+    for number in 1..=3 {
+        put(&cache, &key(number), CODE).unwrap();
+    }
+    for number in 2..=3 {
+        fs::write(scratch.file(&key(number), "aot"), b"\0aot\x06\0\0\0 SOME native code").unwrap();
+    }
+    let claim = cache.claim(&key(3)).unwrap();
+    let dropped = cache.verify().unwrap();
+    assert_eq!(dropped.len(), 1);
+    assert_eq!((dropped[0].name.as_str(), &dropped[0].state), (key(2).name(), &State::Damaged));
+    assert!(!scratch.file(&key(2), "aot").exists() && scratch.file(&key(3), "aot").exists());
+    drop(claim);
+    assert_eq!(cache.verify().unwrap().len(), 1);
+    assert_eq!(get(&cache, &key(1)).unwrap(), CODE);
+    assert!(cache.verify().unwrap().is_empty());
+}
