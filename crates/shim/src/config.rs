@@ -293,7 +293,7 @@ fn stack_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Erro
 }
 
 /// Bytes from `65536`, `64KiB`, `64Ki` or `64K`, and likewise for M and G; always powers of 1024.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim() {

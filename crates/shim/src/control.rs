@@ -1,9 +1,10 @@
-//! The one-line protocol between `start`/`delete` and a running server.
+//! The one-line protocol between `start`, `delete` or `wamrctl` and a running server.
 //!
 //! | asked | answered | meaning |
 //! |---|---|---|
 //! | `reserve ID` | `ok` | a container is about to be created: do not end before it came or a minute passed |
 //! | `drop ID` | `gone`, or `dropped STATUS SECONDS NANOS PID` | containerd gave ID up: kill it if it lives, clean up after it |
+//! | `list` | `report JSON` | who are you and what runs; changes nothing |
 //!
 //! Anything else is answered `error TEXT`.
 
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::exit::Exit;
+use crate::report::Report;
 
 /// What is asked of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub enum Request {
     Reserve(String),
     /// Get rid of a container.
     Drop(String),
+    /// Tell what runs.
+    List,
 }
 
 /// What it answers.
@@ -32,6 +36,8 @@ pub enum Answer {
     Gone,
     /// Dropped: how it had ended, and its process id.
     Dropped(Exit, i32),
+    /// What runs.
+    Report(Box<Report>),
     /// Refused.
     Error(String),
 }
@@ -81,15 +87,20 @@ fn is_death(error: &io::Error) -> bool {
 }
 
 impl Request {
-    fn line(&self) -> String {
+    /// The line that is sent, with its end.
+    pub fn line(&self) -> String {
         match self {
             Request::Reserve(id) => format!("reserve {id}\n"),
             Request::Drop(id) => format!("drop {id}\n"),
+            Request::List => "list\n".to_owned(),
         }
     }
 
     /// Reads a line without its end.
     pub fn parse(line: &str) -> Option<Request> {
+        if line == "list" {
+            return Some(Request::List);
+        }
         match line.split_once(' ')? {
             ("reserve", id) if !id.is_empty() => Some(Request::Reserve(id.to_owned())),
             ("drop", id) if !id.is_empty() => Some(Request::Drop(id.to_owned())),
@@ -107,11 +118,17 @@ impl Answer {
             Answer::Dropped(exit, pid) => {
                 format!("dropped {} {} {} {pid}\n", exit.status, exit.at.seconds, exit.at.nanos)
             }
+            Answer::Report(report) => match serde_json::to_string(report) {
+                Ok(json) => format!("report {json}\n"),
+                // A path that is no text.
+                Err(e) => format!("error write the report: {e}\n"),
+            },
             Answer::Error(text) => format!("error {}\n", text.replace('\n', " ")),
         }
     }
 
-    fn parse(line: &str) -> Option<Answer> {
+    /// Reads a line without its end.
+    pub fn parse(line: &str) -> Option<Answer> {
         let mut words = line.split(' ');
         match words.next()? {
             "ok" => Some(Answer::Ok),
@@ -125,6 +142,7 @@ impl Answer {
                     i32::try_from(pid).ok()?,
                 ))
             }
+            "report" => serde_json::from_str(line.strip_prefix("report ")?).ok().map(Answer::Report),
             "error" => Some(Answer::Error(line.strip_prefix("error ")?.to_owned())),
             _ => None,
         }
@@ -138,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for request in [Request::Reserve("a b".into()), Request::Drop("x".into())] {
+        for request in [Request::Reserve("a b".into()), Request::Drop("x".into()), Request::List] {
             assert_eq!(Request::parse(request.line().trim_end()), Some(request));
         }
         let exit = Exit { status: 137, at: Instant { seconds: 5, nanos: 7 } };
@@ -151,9 +169,11 @@ mod tests {
 
     #[test]
     fn other_lines_are_refused() {
-        for line in ["", "reserve", "reserve ", "frobnicate x"] {
+        for line in ["", "reserve", "reserve ", "list ", "list x", "frobnicate x"] {
             assert_eq!(Request::parse(line), None);
         }
-        assert_eq!(Answer::parse("dropped 1 2"), None);
+        for line in ["dropped 1 2", "report", "report {}", "report {\"version\":"] {
+            assert_eq!(Answer::parse(line), None);
+        }
     }
 }

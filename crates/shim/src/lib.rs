@@ -5,18 +5,19 @@
 
 #![forbid(unsafe_code)]
 
-mod aot;
+pub mod aot;
 mod blocking;
 pub mod cli;
 pub mod config;
 mod container;
-mod control;
+pub mod control;
 mod error;
 mod events;
-mod exit;
+pub mod exit;
 mod reconcile;
 mod record;
-mod rendezvous;
+pub mod rendezvous;
+pub mod report;
 mod runtime_options;
 mod sandbox;
 mod server;

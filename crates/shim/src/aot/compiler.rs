@@ -75,6 +75,11 @@ impl Compiler {
         }
     }
 
+    /// Where it is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Whether its code is for the runtime of this program.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use ::aot::{Cache, Key, Target, Tier};
 use image::{Digest, Module};
 
-use self::compiler::Compiler;
+pub use self::compiler::{Compiler, Failure};
 use self::queue::Queue;
 use crate::config::{AotMode, Config};
 

@@ -17,7 +17,7 @@ use protobuf::well_known_types::any::Any;
 use super::launch::cgroup_error;
 use super::native::is_native;
 use super::wasm::WasmContents;
-use super::{Container, Kind, Process, pause};
+use super::{About, Container, Kind, Process, pause};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::record::Record;
@@ -97,12 +97,17 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     let launched = launch.run(server, &cgroup, Some(&plan.limits))?.take()?;
     // Nothing can fail from here on.
     std::mem::forget(unfinished);
+    let about = About {
+        sandbox: plan.kubernetes.sandbox_id.clone(),
+        module: wasm.as_ref().map(|wasm| wasm.loaded(launched.template.as_ref())),
+    };
     let (kind, name) = match wasm {
         None => (Kind::Sandbox, format!("sandbox {:?}", creation.id)),
         Some(_) => (Kind::Wasm, format!("container {:?}", creation.id)),
     };
     Ok(Container {
         kind,
+        about,
         init: Arc::new(Process::new(name, launched, creation.stdio, kept)),
         id: creation.id,
         bundle: creation.bundle,

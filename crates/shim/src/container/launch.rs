@@ -110,7 +110,7 @@ impl Launch<'_> {
             _ => Error::Internal(error.to_string()),
         };
         if let Some(template) = self.template(server) {
-            set_compiled(&mut request.guest, template.is_compiled());
+            set_compiled(&mut request.guest, template.tier().is_some());
             let with_image = ForkDescriptors { image: Some(template.image()), ..descriptors.clone() };
             let forked = template.fork(&request, &with_image);
             drop(with_image);

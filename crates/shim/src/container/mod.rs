@@ -1,5 +1,6 @@
 //! A container: its processes, its cgroup, and what happens to them together.
 
+mod about;
 mod build_template;
 mod create;
 mod exec;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cgroup::{Cgroup, Limits, Memory, Version};
 
 pub use crate::blocking::blocking;
+pub use about::About;
 pub use create::{Creation, check_id};
 pub use launch::Parts;
 pub use lifecycle::{create, delete, exec, pause, remove, resume, start};
@@ -62,6 +64,8 @@ pub struct Container {
     pub id: String,
     /// Its bundle.
     pub bundle: PathBuf,
+    /// What is only shown.
+    pub about: About,
     /// Its first process.
     pub init: Arc<Process>,
     /// Its control group.

@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::create::{Creation, cgroup_path, make_cgroup};
 use super::launch::cgroup_error;
-use super::{Container, Kind, Process};
+use super::{About, Container, Kind, Process};
 use crate::config::AotMode;
 use crate::error::{Error, Result};
 use crate::record::Record;
@@ -76,6 +76,7 @@ pub fn create(server: &Server, creation: Creation, json: &[u8]) -> Result<Contai
         oom_score_adj,
     };
     let limits = spec.limits.clone();
+    let about = About { sandbox: spec.sandbox_id.clone(), module: None };
     let request = request(&creation, spec, &cgroup, &root, oom_score_adj)?;
     let ends = streams.as_ref().map(|(ends, _)| ends.borrow());
     let spawn = |command| server.zygote.start_program(command);
@@ -92,6 +93,7 @@ pub fn create(server: &Server, creation: Creation, json: &[u8]) -> Result<Contai
     std::mem::forget(unfinished);
     Ok(Container {
         kind: Kind::Native,
+        about,
         init: Arc::new(init),
         id: creation.id,
         bundle: creation.bundle,

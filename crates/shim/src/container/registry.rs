@@ -92,6 +92,16 @@ impl Registry {
         self.lock().get(id)
     }
 
+    /// All that are complete.
+    pub fn all(&self) -> Vec<Arc<Container>> {
+        let inner = self.lock();
+        let live = inner.slots.values().filter_map(|slot| match slot {
+            Slot::Live(container) => Some(Arc::clone(container)),
+            Slot::Creating { .. } => None,
+        });
+        live.collect()
+    }
+
     /// Gives an id up on containerd's behalf. Returns a container that is complete. One under construction is thrown
     /// away when it is done, and that is waited for: until then its bundle is in use, and containerd removes it next.
     /// When there is none yet, none will come either.

@@ -77,7 +77,7 @@ enum Slot {
 struct Template {
     image: File,
     bytes: u64,
-    compiled: bool,
+    tier: Option<Tier>,
     /// Addresses hold in children of this one only.
     zygote: Arc<Zygote>,
     /// A container of it stood before its guest's first instruction.
@@ -165,7 +165,7 @@ impl Templates {
                 Some(Arc::new(Template {
                     image,
                     bytes,
-                    compiled,
+                    tier: key.tier,
                     zygote: Arc::clone(zygote),
                     proven: AtomicBool::new(false),
                     users: AtomicUsize::new(0),
@@ -256,9 +256,9 @@ impl InUse {
         InUse(Arc::clone(template))
     }
 
-    /// Whether it holds compiled code, which its containers are to run.
-    pub fn is_compiled(&self) -> bool {
-        self.0.compiled
+    /// Of the compiled code in it, which its containers are to run; `None` if they are to be interpreted.
+    pub fn tier(&self) -> Option<Tier> {
+        self.0.tier
     }
 
     /// The file to map.

@@ -6,9 +6,11 @@ use image::Module;
 use jail::{Confinement, NamespaceKind};
 use zygote::{Entry, Guest, Preopen, Wasm};
 
+use super::about::Loaded;
 use super::create::Creation;
 use super::file_system::FileSystem;
 use super::launch::Launch;
+use super::templates::InUse;
 use crate::error::{Error, Result};
 use crate::server::Server;
 use crate::spec::{self, Plan, Process};
@@ -37,6 +39,11 @@ impl WasmContents {
         let module = server.modules.identify(found).map_err(|e| Error::of(e, Error::Invalid))?;
         let preopens = spec::preopens(plan, &file_system.top_level_directories()?);
         Ok(Some(WasmContents { file_system, module, preopens }))
+    }
+
+    /// What is told of it.
+    pub fn loaded(&self, template: Option<&InUse>) -> Loaded {
+        Loaded::new(&self.module, template)
     }
 
     /// The process that runs it.

@@ -1,4 +1,4 @@
-//! The server's side of the protocol with `start` and `delete`. It is answered also when the server is out of
+//! The server's side of the protocol with `start`, `delete` and `wamrctl`. It is answered also when the server is out of
 //! descriptors: `start` with a refusal in words, `delete` with what gives descriptors back.
 
 use std::fs::File;
@@ -75,6 +75,7 @@ async fn answer(server: &Arc<Server>, request: Request, in_use: u64) -> Answer {
             server.registry.reserve(&id);
             Answer::Ok
         }
+        Request::List => Answer::Report(Box::new(server.report())),
         // A sandbox has no process of its own to tell of.
         Request::Drop(id) if server.remove_sandbox(&id) => Answer::Gone,
         Request::Drop(id) => {

@@ -7,11 +7,12 @@ mod oom;
 mod patient;
 mod quick_moves;
 mod quiet;
+mod report;
 mod warm_zygote;
 
 use std::io::Write;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, mpsc};
 
 use crate::aot::Aot;
@@ -29,7 +30,9 @@ use self::warm_zygote::{MainThread, WarmZygote};
 /// What all calls share.
 #[derive(Debug)]
 pub struct Server {
-    /// containerd namespace.
+    /// Socket of the containerd it serves.
+    pub containerd: PathBuf,
+    /// Namespace of that containerd.
     pub namespace: String,
     /// Node-wide settings; a container may have its own on top.
     pub config: Config,
@@ -142,6 +145,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         .map_err(failed("start the runtime"))?;
     let entered = runtime.enter();
     let server = Arc::new(Server {
+        containerd: PathBuf::from(&flags.address),
         namespace: flags.namespace.clone(),
         modules: image::Modules::new(config.max_module_size),
         templates: Templates::new(&config),
