@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the release binary: static and at a fixed address, so that containerd's many executions of it load no
-# library and relocate nothing. Prints where it is.
+# Builds the release binaries: static and at a fixed address, so that containerd's many executions of the shim load no
+# library and relocate nothing. Prints where the shim is; wamrctl is beside it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile="${1:-release}"
@@ -9,5 +9,5 @@ flags="-C target-feature=+crt-static -C relocation-model=static"
 variable="CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$target")_RUSTFLAGS"
 # Debian's libseccomp, which libcontainer calls: its archive is beside the shared library.
 seccomp=$(pkg-config --variable=libdir libseccomp)
-env "$variable=$flags" LIBSECCOMP_LINK_TYPE=static "LIBSECCOMP_LIB_PATH=$seccomp" cargo build --locked --profile "$profile" --target "$target" -p containerd-shim-wamr-v1 >&2
+env "$variable=$flags" LIBSECCOMP_LINK_TYPE=static "LIBSECCOMP_LIB_PATH=$seccomp" cargo build --locked --profile "$profile" --target "$target" -p containerd-shim-wamr-v1 -p wamrctl >&2
 echo "${CARGO_TARGET_DIR:-target}/$target/$profile/containerd-shim-wamr-v1"

@@ -158,6 +158,14 @@ impl Bed {
         }
     }
 
+    /// A program to be run where containerd and its shims are: with their mounts and their network.
+    pub fn beside(&self, program: &Path) -> Command {
+        let pid = self.daemon().as_ref().expect("containerd runs").id();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pid.to_string(), "--mount", "--net", "--"]).arg(program);
+        command
+    }
+
     fn as_shims_see(&self, path: &str) -> PathBuf {
         assert!(self.setup.prepare.is_some(), "its shims see what all see");
         let pid = self.daemon().as_ref().expect("containerd runs").id();

@@ -24,6 +24,7 @@ mod spec;
 mod stdio;
 mod storm;
 mod tar;
+mod tool;
 mod wait;
 
 pub use bed::{Bed, Setup, base_config};
@@ -47,4 +48,5 @@ pub use relay::Relay;
 pub use spec::Spec;
 pub use stdio::Reader;
 pub use storm::{sleep_a_little, storm};
+pub use tool::{guest_digest, wamrctl, wamrctl_json};
 pub use wait::{PATIENCE, eventually, full, wait_for, wait_within};
