@@ -42,6 +42,31 @@ pub(crate) fn variable<'a>(env: &'a [String], name: &str) -> Option<&'a str> {
     env.iter().rev().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
 }
 
+/// Adds `HOME` as the container's `/etc/passwd` has it where the spec names none, as `runc` does. Runs inside the container.
+pub(crate) fn add_home(env: &mut Vec<String>, uid: u32) {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    default_home(env, home_of(&passwd, uid).unwrap_or("/"));
+}
+
+/// Adds `HOME` where there is none.
+pub(crate) fn default_home(env: &mut Vec<String>, home: &str) {
+    if !names_home(env) {
+        env.retain(|entry| entry != "HOME=");
+        env.push(format!("HOME={home}"));
+    }
+}
+
+/// Whether a list of variables names a home directory.
+pub fn names_home(env: &[String]) -> bool {
+    variable(env, "HOME").is_some_and(|home| !home.is_empty())
+}
+
+/// passwd(5): `name:password:uid:gid:comment:home:shell`.
+fn home_of(passwd: &str, uid: u32) -> Option<&str> {
+    let mut lines = passwd.lines().map(|line| line.split(':'));
+    lines.find_map(|mut fields| (fields.nth(2)?.parse() == Ok(uid)).then(|| fields.nth(2)).flatten())
+}
+
 /// Replaces this process. Returns only with the reason why not.
 pub(crate) fn execute(program: &Path, args: &[String], env: &[String]) -> String {
     let strings =
@@ -55,6 +80,9 @@ pub(crate) fn execute(program: &Path, args: &[String], env: &[String]) -> String
         list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, envp) = (pointers(&args), pointers(&env));
+    // Rust's runtime ignores it in every program, and what is ignored stays so in the next one: `yes | head` would never end.
+    // SAFETY: the default disposition, in a process of one thread.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // SAFETY: a path and two null-terminated arrays of strings, all of which outlive the call.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     let error = io::Error::last_os_error();
@@ -97,6 +125,19 @@ mod tests {
         );
         assert_eq!(find("/bin", None).unwrap_err(), "exec \"/bin\": is a directory");
         assert_eq!(find("/etc/passwd", None).unwrap_err(), "exec \"/etc/passwd\": permission denied");
+    }
+
+    #[test]
+    fn home_is_found_by_user_id() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nme:x:1000:1000::/home/me:/bin/sh\n";
+        assert_eq!(home_of(passwd, 0), Some("/root"));
+        assert_eq!(home_of(passwd, 1000), Some("/home/me"));
+        assert_eq!(home_of(passwd, 7), None);
+        let mut env = vec!["HOME=".to_owned(), "A=1".to_owned()];
+        default_home(&mut env, "/");
+        assert_eq!(env, ["A=1", "HOME=/"]);
+        default_home(&mut env, "/root");
+        assert_eq!(env, ["A=1", "HOME=/"], "what is given stays");
     }
 
     #[test]

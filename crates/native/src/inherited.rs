@@ -84,7 +84,7 @@ impl Inherited {
     /// The process was started by [`Lent::map`] with this layout, and nothing else took these descriptors.
     pub(crate) unsafe fn take(layout: Layout) -> Inherited {
         // SAFETY: the caller vouches for it; each number is used once.
-        let mut numbers = (FIRST..).map(|number| unsafe { close_on_exec(number) });
+        let mut numbers = (FIRST..).map(|number| unsafe { OwnedFd::from_raw_fd(number) });
         let mut next = || numbers.next();
         let stdio = match layout.stdio {
             true => match (next(), next(), next()) {
@@ -101,14 +101,4 @@ impl Inherited {
             cgroups: (0..layout.cgroups).filter_map(|_| one(true)).collect(),
         }
     }
-}
-
-/// # Safety
-/// As [`OwnedFd::from_raw_fd`].
-unsafe fn close_on_exec(number: RawFd) -> OwnedFd {
-    // SAFETY: the caller vouches for it.
-    let fd = unsafe { OwnedFd::from_raw_fd(number) };
-    // Fails for no open descriptor.
-    let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
-    fd
 }

@@ -39,7 +39,7 @@ pub(crate) fn create(request: &CreateRequest, inherited: Inherited, socket: &Own
         .and_then(|builder| builder.with_pid_file(Some(directory.join(PID_FILE))))
         .map_err(|e| in_words(&e))?
         .with_console_socket(console.as_ref().map(ConsoleSocket::path))
-        .with_executor(FirstProgram::default());
+        .with_executor(FirstProgram { home_given: request.home_given, ..FirstProgram::default() });
     let builder = match inherited.stdio {
         Some([stdin, stdout, stderr]) => {
             stage::give_streams(&[&stdin, &stdout, &stderr], request.uid);
@@ -76,6 +76,7 @@ pub(crate) fn left_over(request: &CreateRequest) -> Option<i32> {
 /// Runs the spec's own program. Called by libcontainer inside the container.
 #[derive(Debug, Clone, Default)]
 struct FirstProgram {
+    home_given: bool,
     found: Rc<RefCell<PathBuf>>,
     env: Rc<RefCell<HashMap<String, String>>>,
 }
@@ -96,7 +97,11 @@ impl Executor for FirstProgram {
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let (args, env) = of_spec(spec);
-        let env = executable::in_order(self.env.take(), &env);
+        let mut env = executable::in_order(self.env.take(), &env);
+        if !self.home_given {
+            env.retain(|entry| !entry.starts_with("HOME="));
+        }
+        executable::add_home(&mut env, spec.process().as_ref().map_or(0, |process| process.user().uid()));
         let why = executable::execute(&self.found.borrow(), &args, &env);
         // The server has gone on; whoever reads the container's log wants to know.
         eprintln!("{why}");

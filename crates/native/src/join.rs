@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use oci_spec::runtime::{LinuxSeccomp, Process};
+use oci_spec::runtime::LinuxSeccomp;
 use rustix::process::setsid;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
@@ -94,7 +94,8 @@ fn become_process(
         std::env::set_current_dir(cwd)
             .map_err(|e| format!("change to the working directory {cwd:?}: {e}"))?;
     }
-    let env = environment(process);
+    let mut env = process.env().clone().unwrap_or_default();
+    executable::add_home(&mut env, process.user().uid());
     let args = process.args().clone().unwrap_or_default();
     let args0 = args.first().ok_or("process.args is empty: name the program to run")?;
     let program = executable::find(args0, executable::variable(&env, "PATH"))?;
@@ -140,38 +141,8 @@ fn take_streams(stdio: Option<[OwnedFd; 3]>, uid: u32) -> Result<Option<OwnedFd>
     Ok(server_end)
 }
 
-/// The process's variables, and `HOME` as the container's `/etc/passwd` has it.
-fn environment(process: &Process) -> Vec<String> {
-    let mut env = process.env().clone().unwrap_or_default();
-    if executable::variable(&env, "HOME").is_none_or(str::is_empty) {
-        env.retain(|entry| entry != "HOME=");
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        env.push(format!("HOME={}", home_of(&passwd, process.user().uid()).unwrap_or("/")));
-    }
-    env
-}
-
-/// passwd(5): `name:password:uid:gid:comment:home:shell`.
-fn home_of(passwd: &str, uid: u32) -> Option<&str> {
-    let mut lines = passwd.lines().map(|line| line.split(':'));
-    lines.find_map(|mut fields| (fields.nth(2)?.parse() == Ok(uid)).then(|| fields.nth(2)).flatten())
-}
-
 /// Without running what the helper registered to run at its own end.
 fn exit() -> ! {
     // SAFETY: always safe; never returns.
     unsafe { libc::_exit(NOT_RUN) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn home_is_found_by_user_id() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nme:x:1000:1000::/home/me:/bin/sh\n";
-        assert_eq!(home_of(passwd, 0), Some("/root"));
-        assert_eq!(home_of(passwd, 1000), Some("/home/me"));
-        assert_eq!(home_of(passwd, 7), None);
-    }
 }

@@ -39,6 +39,7 @@ pub use create::create;
 pub use devices::attach_device_rules;
 pub use error::{Error, Result};
 pub use exec::exec;
+pub use executable::names_home;
 pub use gate::Gate;
 pub use helper::{Made, Spawn};
 pub use hooks::hooks;

@@ -10,6 +10,7 @@ use oci_spec::runtime::{
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
+use crate::executable;
 use crate::request::{Bind, Propagation};
 
 /// What the server knows about a container besides its spec.
@@ -137,6 +138,10 @@ fn has(mount: &Mount, word: &str) -> bool {
 
 fn first_process(process: &mut Process, terminal: bool, warnings: &mut Vec<String>) {
     process.set_terminal(Some(terminal));
+    // It would ask the C library, which loads what the image's /etc/nsswitch.conf names. Ours is put in its place.
+    let mut env = process.env().clone().unwrap_or_default();
+    executable::default_home(&mut env, "/");
+    process.set_env(Some(env));
     // "false" makes it install the seccomp filter after the capability for that is gone.
     process.set_no_new_privileges(process.no_new_privileges().filter(|set| *set));
     // A set that is not there it leaves as the server has it.

@@ -32,6 +32,8 @@ pub struct CreateRequest {
     pub oom_score_adj: i32,
     /// User that the streams are given to.
     pub uid: u32,
+    /// Whether the spec itself names a home directory. If not, the container's `/etc/passwd` does.
+    pub home_given: bool,
 }
 
 /// A host path, bound where libcontainer finds it with the right propagation, which it does not set itself.

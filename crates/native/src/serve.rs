@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::answer::Answer;
 use crate::inherited::{ANSWER, Inherited, Letter, REQUEST};
@@ -22,6 +22,8 @@ pub fn serve() -> Result<(), String> {
         .map_err(|e| format!("keep the server's socket: {e}"))?;
     std::mem::forget(socket);
     rustix::stdio::dup2_stdin(&null).map_err(|e| format!("let go of the server's socket: {e}"))?;
+    // Whoever started containerd may have left descriptors open, which would come along into the container.
+    close_on_exec_from(REQUEST).map_err(|e| format!("close descriptors on exec: {e}"))?;
     // What joins or makes namespaces must not be looked into from inside them.
     let dumpable = rustix::process::DumpableBehavior::NotDumpable;
     rustix::process::set_dumpable_behavior(dumpable).map_err(|e| format!("become undumpable: {e}"))?;
@@ -48,6 +50,14 @@ pub fn serve() -> Result<(), String> {
             Ok(()) => say(&answer, &Answer::Ready(Vec::new())),
             Err(why) => fail(&answer, &why, None),
         },
+    }
+}
+
+fn close_on_exec_from(first: RawFd) -> std::io::Result<()> {
+    // SAFETY: changes a flag of descriptors and closes none.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
 

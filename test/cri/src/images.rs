@@ -19,7 +19,11 @@ pub fn guests(name: &str, guests: &[&str]) -> Image {
 
 /// A native busybox with its tools in `/bin`.
 pub fn busybox() -> Image {
-    let tools = ["cat", "echo", "id", "ls", "ps", "sh", "sleep", "stat", "true"];
+    let tools = [
+        "cat", "chmod", "dd", "echo", "env", "grep", "head", "hostname", "id", "ip", "kill", "ls", "mkdir",
+        "mknod", "mount", "nc", "ps", "readlink", "sed", "sh", "sleep", "sort", "stat", "stty", "sync",
+        "touch", "true", "tty", "umount", "unshare", "wc",
+    ];
     let layer = Layer::new().directory("/bin").file("/bin/busybox", e2e::busybox_bytes());
     let layer = tools.iter().fold(layer, |layer, tool| layer.symlink(&format!("/bin/{tool}"), "busybox"));
     Image::new("e2e.local/busybox:1").layer(layer).entrypoint(&["/bin/sh"])
@@ -28,15 +32,18 @@ pub fn busybox() -> Image {
 /// A native program that waits, for the containers that hold a pod's namespaces.
 pub fn pause() -> Image {
     static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let source = test_folder().join("cri/pause.c");
-        // By process: several test binaries may build it at once.
-        let program = target_folder().join(format!("cri-pause-{}", std::process::id()));
-        let mut compiler = Command::new("cc");
-        e2e::run(compiler.args(["-static", "-Os", "-o"]).arg(&program).arg(&source), b"").succeeded();
-        let bytes = std::fs::read(&program).expect("read the pause program");
-        std::fs::remove_file(&program).expect("remove the pause program");
-        bytes
-    });
+    let program = PROGRAM.get_or_init(|| compile("pause"));
     Image::new(PAUSE).layer(Layer::new().file("/pause", program)).entrypoint(&["/pause"])
+}
+
+/// A static program, from `test/cri/NAME.c`.
+pub fn compile(name: &str) -> Vec<u8> {
+    let source = test_folder().join(format!("cri/{name}.c"));
+    // By process: several test binaries may build it at once.
+    let program = target_folder().join(format!("cri-{name}-{}", std::process::id()));
+    let mut compiler = Command::new("cc");
+    e2e::run(compiler.args(["-static", "-Os", "-o"]).arg(&program).arg(&source), b"").succeeded();
+    let bytes = std::fs::read(&program).expect("read a compiled program");
+    std::fs::remove_file(&program).expect("remove a compiled program");
+    bytes
 }

@@ -16,7 +16,7 @@ mod traces;
 mod websocket;
 
 pub use container::{Container, ContainerSpec, mount};
-pub use images::{busybox, guests};
+pub use images::{busybox, compile, guests};
 pub use log::{Line, Log};
 pub use node::Node;
 pub use pod::{Pod, PodSpec};

@@ -25,6 +25,13 @@ impl Layer {
         self
     }
 
+    /// Adds a file that runs as root, whoever executes it.
+    #[must_use]
+    pub fn setuid_file(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Layer {
+        self.0.file(path, 0o4755, bytes.as_ref());
+        self
+    }
+
     /// Adds a directory that all may enter.
     #[must_use]
     pub fn directory(mut self, path: &str) -> Layer {
@@ -104,6 +111,13 @@ impl Image {
     #[must_use]
     pub fn entrypoint(mut self, args: &[&str]) -> Image {
         self.config.insert("Entrypoint".into(), json!(args));
+        self
+    }
+
+    /// Sets the user, by name or number.
+    #[must_use]
+    pub fn user(mut self, user: &str) -> Image {
+        self.config.insert("User".into(), json!(user));
         self
     }
 

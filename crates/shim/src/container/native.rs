@@ -180,6 +180,7 @@ fn request(
     };
     let uid = spec.process.process.user().uid();
     let cwd = spec.process.process.cwd().clone();
+    let home_given = native::names_home(spec.process.process.env().as_deref().unwrap_or_default());
     let (spec, binds, warnings) = native::rewrite(spec.spec, &around);
     for warning in warnings {
         log::warn!("container {:?}: {warning}", creation.id);
@@ -196,6 +197,7 @@ fn request(
         terminal: creation.stdio.terminal,
         oom_score_adj,
         uid,
+        home_given,
     })
 }
 
