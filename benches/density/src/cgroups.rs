@@ -1,5 +1,5 @@
 //! The cgroups of one bed, in every hierarchy of the host: `stack` for containerd and whatever it starts,
-//! `containers` for the containers. So every process can be found, accounted for and ended.
+//! `containers` for the containers, `sandboxes` for what holds a pod's namespaces. So every process can be found, accounted for and ended.
 
 use std::fs;
 use std::io;
@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 pub const STACK: &str = "stack";
 /// Child of a bed's cgroup that holds the containers'.
 pub const CONTAINERS: &str = "containers";
+/// Child of a bed's cgroup that holds those of pause containers, or what is there in their place.
+pub const SANDBOXES: &str = "sandboxes";
 
 /// A bed's cgroups.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Charged {
     pub total: u64,
     /// Of which the kernel's own: slab, stacks, page tables, per-CPU data.
     pub kernel: u64,
+    /// Of which files in memory: tmpfs, memfd. Our templates are among them.
+    pub shared: u64,
 }
 
 impl Cgroups {
@@ -34,7 +38,7 @@ impl Cgroups {
     pub fn make(name: &str) -> Result<Cgroups> {
         let cgroups = Cgroups { name: name.to_owned(), roots: hierarchies()? };
         for root in &cgroups.roots {
-            for directory in ["", STACK, CONTAINERS] {
+            for directory in ["", STACK, CONTAINERS, SANDBOXES] {
                 let directory = root.join(name).join(directory);
                 fs::create_dir_all(&directory)
                     .with_context(|| format!("make the cgroup {}", directory.display()))?;
@@ -44,9 +48,9 @@ impl Cgroups {
         Ok(cgroups)
     }
 
-    /// `cgroupsPath` of a container.
-    pub fn path_of(&self, id: &str) -> String {
-        format!("/{}/{CONTAINERS}/{id}", self.name)
+    /// `child`, as the parent in a `cgroupsPath`.
+    pub fn path_of(&self, child: &str) -> String {
+        format!("/{}/{child}", self.name)
     }
 
     /// The `cgroup.procs` files by which a process enters `child`.
@@ -79,14 +83,14 @@ impl Cgroups {
 
     /// What `child` and all below it are charged with.
     pub fn charged(&self, child: &str) -> Result<Charged> {
-        if let Ok(total) = self.read(child, "memory.usage_in_bytes") {
-            let kernel = self.read(child, "memory.kmem.usage_in_bytes")?;
-            return Ok(Charged { total: total.trim().parse()?, kernel: kernel.trim().parse()? });
+        let stat = self.read(child, "memory.stat").context("the host has no memory controller")?;
+        let of = |name: &str| field(&stat, name).with_context(|| format!("memory.stat has no {name} line"));
+        let number = |file| Ok::<u64, anyhow::Error>(self.read(child, file)?.trim().parse()?);
+        if let Ok(total) = number("memory.usage_in_bytes") {
+            let kernel = number("memory.kmem.usage_in_bytes")?;
+            return Ok(Charged { total, kernel, shared: of("total_shmem")? });
         }
-        let total = self.read(child, "memory.current").context("the host has no memory controller")?;
-        let kernel =
-            field(&self.read(child, "memory.stat")?, "kernel").context("memory.stat has no kernel line")?;
-        Ok(Charged { total: total.trim().parse()?, kernel })
+        Ok(Charged { total: number("memory.current")?, kernel: of("kernel")?, shared: of("shmem")? })
     }
 
     /// Processor time that everything in the bed took since it was made.

@@ -1,10 +1,11 @@
 //! Containers through containerd's gRPC API, timed.
 
-use std::future::Future;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use containerd_client::services::v1::container::Runtime;
@@ -20,92 +21,71 @@ use containerd_client::tonic::metadata::{Ascii, MetadataValue};
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
 use containerd_client::types::Mount;
+use prost::Message;
 use prost_types::Any;
 use rustix::fs::{FileType, Mode};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::bed::Bed;
-use crate::image::Image;
-use crate::options::Options;
+use crate::cgroups::CONTAINERS;
+use crate::launcher::Times;
+use crate::log_lines::PATIENCE;
+use crate::options::{Network, Options};
 use crate::spec::spec;
 use crate::stack::Stack;
 
-/// How long a container may take to say its line.
-const PATIENCE: Duration = Duration::from_secs(20);
 const SNAPSHOTTER: &str = "overlayfs";
+
+/// `containerd.runc.v1.Options`, as far as it is used here.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RuncOptions {
+    #[prost(string, tag = "6")]
+    binary_name: String,
+}
 
 /// Makes containers of one stack.
 #[derive(Debug)]
 pub struct Containers {
     channel: Channel,
     namespace: MetadataValue<Ascii>,
-    stack_args: Vec<&'static str>,
-    runtime: &'static str,
-    image: Image,
+    stack: Stack,
+    image: String,
+    chain_id: String,
     cgroups_parent: String,
     fifos: PathBuf,
     own_network: bool,
-}
-
-/// Times of one container.
-#[derive(Debug, Clone, Copy)]
-pub struct Times {
-    /// containerd's part before there is a task: its record and the snapshot.
-    pub prepare: Duration,
-    /// The Create call.
-    pub create: Duration,
-    /// The Start call.
-    pub start: Duration,
-    /// From the Create call to the first line on stdout.
-    pub line: Duration,
-}
-
-/// Containers started together.
-#[derive(Debug)]
-pub struct Batch {
-    /// Each one's times.
-    pub times: Vec<Times>,
-    /// From the first call to the last one's first line.
-    pub wall: Duration,
+    /// Held open: a stdin that nobody can write to any more has ended.
+    inputs: Mutex<HashMap<String, File>>,
 }
 
 impl Containers {
-    /// Connects to the bed's containerd.
-    pub async fn connect(
-        bed: &Bed,
-        stack: &Stack,
-        image: Image,
-        options: &Options,
-    ) -> Result<Arc<Containers>> {
+    /// Connects to the bed's containerd and imports the image of `stack`.
+    pub async fn connect(bed: &Bed, stack: &Stack, options: &Options) -> Result<Containers> {
+        let image = stack.image()?;
+        bed.import(&image)?;
         let channel = containerd_client::connect(bed.socket()).await.context("connect to containerd")?;
-        Ok(Arc::new(Containers {
+        Ok(Containers {
             channel,
             namespace: bed.namespace.parse().context("the namespace is not a header value")?,
-            stack_args: stack.args.clone(),
-            runtime: stack.runtime,
-            image,
-            cgroups_parent: bed.cgroups.path_of(""),
+            stack: stack.clone(),
+            image: image.name().to_owned(),
+            chain_id: image.chain_id(),
+            cgroups_parent: bed.cgroups.path_of(CONTAINERS),
             fifos: bed.folder.join("fifo"),
-            own_network: options.own_network,
-        }))
+            own_network: options.network == Network::Own,
+            inputs: Mutex::default(),
+        })
     }
 
-    /// Starts containers, so many at a time, and waits until each has said its line.
-    pub async fn start(self: &Arc<Self>, ids: &[String], at_a_time: usize) -> Result<Batch> {
-        let begun = Instant::now();
-        let times = self.each(ids, at_a_time, |this, id| async move { this.start_one(&id).await }).await?;
-        Ok(Batch { times, wall: begun.elapsed() })
-    }
-
-    /// Kills and deletes containers.
-    pub async fn delete(self: &Arc<Self>, ids: &[String]) -> Result<()> {
-        self.each(ids, 8, |this, id| async move { this.delete_one(&id).await }).await.map(drop)
+    /// Whether containers answer what is written to their stdin.
+    pub fn answer(&self) -> bool {
+        self.stack.stdin
     }
 
     /// The spec of a container.
     pub fn spec(&self, id: &str) -> Vec<u8> {
-        let cgroup = format!("{}{id}", self.cgroups_parent);
-        spec(&self.stack_args, &cgroup, self.own_network).to_string().into_bytes()
+        let cgroup = format!("{}/{id}", self.cgroups_parent);
+        spec(&self.stack, &cgroup, self.own_network).to_string().into_bytes()
     }
 
     /// Makes a container's root: containerd's mounts for it.
@@ -113,7 +93,7 @@ impl Containers {
         let snapshot = PrepareSnapshotRequest {
             snapshotter: SNAPSHOTTER.into(),
             key: id.into(),
-            parent: self.image.chain_id.clone(),
+            parent: self.chain_id.clone(),
             // containerd collects what neither a record nor this label keeps.
             labels: [("containerd.io/gc.root".into(), "bench".into())].into(),
         };
@@ -128,13 +108,16 @@ impl Containers {
         removed.map_err(|e| refused("remove a snapshot", &e)).map(drop)
     }
 
-    async fn start_one(&self, id: &str) -> Result<Times> {
+    /// Starts one and waits for its line.
+    pub async fn start(&self, id: &str) -> Result<Times> {
         let output = Output::make(&self.fifos, id)?;
+        let stdin = self.fifos.join(format!("{id}-stdin"));
+        let input = self.stack.stdin.then(|| input(&stdin)).transpose()?;
         let begun = Instant::now();
         let container = Container {
             id: id.into(),
-            image: self.image.name.clone(),
-            runtime: Some(Runtime { name: self.runtime.into(), options: None }),
+            image: self.image.clone(),
+            runtime: Some(Runtime { name: self.stack.runtime.clone(), options: self.options() }),
             spec: Some(Any {
                 type_url: "types.containerd.io/opencontainers/runtime-spec/1/Spec".into(),
                 value: self.spec(id),
@@ -153,6 +136,7 @@ impl Containers {
         let request = CreateTaskRequest {
             container_id: id.into(),
             rootfs,
+            stdin: if input.is_some() { stdin.display().to_string() } else { String::new() },
             stdout: output.stdout.display().to_string(),
             stderr: output.stderr.display().to_string(),
             ..CreateTaskRequest::default()
@@ -168,16 +152,23 @@ impl Containers {
             let task =
                 tasks.get(self.request(get)).await.map_err(|e| refused("ask for a task's state", &e))?;
             let task = task.into_inner().process.unwrap_or_default();
-            return Err(e.context(format!(
-                "container {id}: {:?}, exit code {}",
-                task.status(),
-                task.exit_status
-            )));
+            return Err(e.context(format!("{:?}, exit code {}", task.status(), task.exit_status)));
         }
-        Ok(Times { prepare: prepared, create: created, start: started - created, line: begun.elapsed() })
+        let line = begun.elapsed();
+        let mut steps = vec![prepared, created, started - created];
+        if let Some(mut input) = input {
+            let asked = Instant::now();
+            input.write_all(b"ping\n").context("write to a container's stdin")?;
+            output.first_line().await.context("wait for an answer")?;
+            steps.push(asked.elapsed());
+            self.inputs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), input);
+        }
+        Ok(Times { steps, line })
     }
 
-    async fn delete_one(&self, id: &str) -> Result<()> {
+    /// Kills and deletes one.
+    pub async fn delete(&self, id: &str) -> Result<()> {
+        let input = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         let mut tasks = TasksClient::new(self.channel.clone());
         let kill = KillRequest { container_id: id.into(), signal: 9, ..KillRequest::default() };
         tasks.kill(self.request(kill)).await.map_err(|e| refused("kill a task", &e))?;
@@ -188,35 +179,17 @@ impl Containers {
         let record = self.request(DeleteContainerRequest { id: id.into() });
         let deleted = ContainersClient::new(self.channel.clone()).delete(record).await;
         deleted.map_err(|e| refused("delete a container's record", &e))?;
+        if input.is_some() {
+            std::fs::remove_file(self.fifos.join(format!("{id}-stdin")))?;
+        }
         self.unprepare(id).await
     }
 
-    /// Does something for each of `ids`, so many at a time.
-    async fn each<T, F, Fut>(self: &Arc<Self>, ids: &[String], at_a_time: usize, work: F) -> Result<Vec<T>>
-    where
-        T: Send + 'static,
-        F: Fn(Arc<Self>, String) -> Fut + Clone + Send + 'static,
-        Fut: Future<Output = Result<T>> + Send,
-    {
-        let ids: Arc<[String]> = ids.into();
-        let next = Arc::new(AtomicUsize::new(0));
-        let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..at_a_time.min(ids.len()) {
-            let (this, ids, next, work) =
-                (Arc::clone(self), Arc::clone(&ids), Arc::clone(&next), work.clone());
-            workers.spawn(async move {
-                let mut done = Vec::new();
-                while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    done.push(work(Arc::clone(&this), id.clone()).await?);
-                }
-                Ok::<_, anyhow::Error>(done)
-            });
-        }
-        let mut all = Vec::with_capacity(ids.len());
-        while let Some(done) = workers.join_next().await {
-            all.extend(done.context("a worker of the harness ended")??);
-        }
-        Ok(all)
+    /// For runc's shim: what it starts.
+    fn options(&self) -> Option<Any> {
+        let binary_name = self.stack.program.as_ref()?.display().to_string();
+        let value = RuncOptions { binary_name }.encode_to_vec();
+        Some(Any { type_url: "containerd.runc.v1.Options".into(), value })
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -273,13 +246,25 @@ impl Drop for Output {
 }
 
 fn fifo(path: &Path) -> Result<Receiver> {
-    let made = rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
-    made.with_context(|| format!("make the FIFO {}", path.display()))?;
+    make_fifo(path)?;
     // Read-write, so that neither opening nor a shim that comes and goes ends it.
     let end = tokio::net::unix::pipe::OpenOptions::new().read_write(true).open_receiver(path);
     end.with_context(|| format!("open the FIFO {}", path.display()))
 }
 
-fn refused(doing: &str, status: &Status) -> anyhow::Error {
+/// The writing end of a stdin, which is read-write so that it opens before there is a reader.
+fn input(path: &Path) -> Result<File> {
+    make_fifo(path)?;
+    let end = File::options().read(true).write(true).open(path);
+    end.with_context(|| format!("open the FIFO {}", path.display()))
+}
+
+fn make_fifo(path: &Path) -> Result<()> {
+    let made = rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
+    made.with_context(|| format!("make the FIFO {}", path.display()))
+}
+
+/// containerd's answer, as an error.
+pub fn refused(doing: &str, status: &Status) -> anyhow::Error {
     anyhow!("{doing}: {}", status.message())
 }

@@ -4,9 +4,9 @@
 #[derive(Debug, Clone)]
 pub struct Figure {
     /// Its name in JSON and in promises.
-    pub key: &'static str,
+    pub key: String,
     /// For people.
-    pub what: &'static str,
+    pub what: String,
     /// `KiB`, `ms`, `1/s`.
     pub unit: &'static str,
     /// The value, or why there is none.
@@ -17,7 +17,7 @@ pub struct Figure {
 #[derive(Debug)]
 pub struct Figures {
     /// Sections in order, each with its title.
-    pub sections: Vec<(&'static str, Vec<Figure>)>,
+    pub sections: Vec<(String, Vec<Figure>)>,
     /// What they were computed from.
     pub raw: serde_json::Value,
 }
@@ -30,8 +30,18 @@ impl Figures {
 }
 
 /// A figure with a value.
-pub fn figure(key: &'static str, what: &'static str, unit: &'static str, value: f64) -> Figure {
-    Figure { key, what, unit, value: Ok(value) }
+pub fn figure(key: impl Into<String>, what: impl Into<String>, unit: &'static str, value: f64) -> Figure {
+    maybe(key, what, unit, Ok(value))
+}
+
+/// A figure that may have none.
+pub fn maybe(
+    key: impl Into<String>,
+    what: impl Into<String>,
+    unit: &'static str,
+    value: Result<f64, &'static str>,
+) -> Figure {
+    Figure { key: key.into(), what: what.into(), unit, value }
 }
 
 /// The value at a fraction of the sorted list: 0.5 is the median, 1.0 the greatest (nearest-rank method).

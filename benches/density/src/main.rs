@@ -1,25 +1,31 @@
-//! Memory and start-up of N containers on a private containerd: ours, and runc with busybox, in one run.
+//! Memory and start-up of N containers or pods on a private containerd: ours, and other runtimes, in one run.
 //!
-//! ```text
-//! density --containers N --containerd FOLDER --shim FILE --guest FILE --busybox FILE [--results FOLDER] [--check]
-//! ```
 //! `benches/run.sh` brings the files together; `benches/README.md` says what each figure means.
 
 mod bed;
 mod cgroups;
+mod chart;
+mod configuration;
 mod containers;
 mod cpu;
 mod figures;
-mod image;
+mod host_mounts;
+mod launcher;
+mod log_lines;
 mod machine;
 mod measure;
 mod memory;
+mod memory_figures;
 mod options;
+mod page;
+mod plot;
+mod pods;
 mod promises;
 mod report;
 mod server;
 mod spec;
 mod stack;
+mod start_figures;
 
 use std::process::ExitCode;
 
@@ -40,18 +46,22 @@ fn main() -> ExitCode {
 
 /// False when a promise is broken.
 fn run() -> Result<bool> {
-    let options = Options::parse(std::env::args().skip(1))?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("plot", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return plot::run(rest).map(|()| true);
+    }
+    let options = Options::parse(arguments.into_iter())?;
     ensure!(rustix::process::geteuid().is_root(), "needs root: it starts a containerd and makes cgroups");
     // One thread: what the harness takes away from what it measures is to be little, and the same for all.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let machine = machine::Machine::describe(&options)?;
     let mut all = Vec::new();
-    let stacks = stack::stacks(&options);
-    let wanted = |stack: &stack::Stack| options.only.as_ref().is_none_or(|only| only == stack.name);
-    let names: Vec<_> = stacks.iter().map(|stack| stack.name).collect();
-    ensure!(stacks.iter().any(wanted), "--only: there are {names:?}");
-    for stack in stacks.into_iter().filter(wanted) {
+    let (stacks, missing) = stack::stacks(&options)?;
+    for stack::Missing { name, why } in missing {
+        eprintln!("== {name}: skipped, {why}");
+    }
+    for stack in stacks {
         eprintln!("== {}", stack.label);
         let figures = runtime.block_on(async {
             tokio::select! {

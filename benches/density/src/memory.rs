@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
-use crate::cgroups::{CONTAINERS, Charged, STACK};
+use crate::cgroups::{CONTAINERS, Charged, SANDBOXES, STACK};
 
 /// What a process of the stack is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +19,8 @@ pub enum Role {
     Shims,
     /// Our zygote, with its templates.
     Zygote,
+    /// Pause containers, or what is there in their place.
+    Sandboxes,
     /// Processes in the containers' cgroups.
     Guests,
 }
@@ -56,6 +58,8 @@ pub struct Sample {
     pub others: u64,
     /// Charged to the containers' cgroups.
     pub containers: Charged,
+    /// Charged to the sandboxes' cgroups.
+    pub sandboxes: Charged,
     /// Charged to the cgroup of containerd and the shims.
     pub stack: Charged,
 }
@@ -77,7 +81,8 @@ impl Sample {
     pub fn take(bed: &Bed) -> Result<Sample> {
         // First what reading the rest could disturb.
         let host = Host::read()?;
-        let (containers, stack) = (bed.cgroups.charged(CONTAINERS)?, bed.cgroups.charged(STACK)?);
+        let charged = |child| bed.cgroups.charged(child);
+        let (containers, sandboxes, stack) = (charged(CONTAINERS)?, charged(SANDBOXES)?, charged(STACK)?);
         let mut roles: BTreeMap<Role, Use> = BTreeMap::new();
         let processes = processes(bed);
         let is_ours = |pid: &i32| processes.iter().any(|(_, ours)| ours == pid);
@@ -92,7 +97,7 @@ impl Sample {
             sum.pss += kilobytes("Pss");
             sum.private += kilobytes("Private_Clean") + kilobytes("Private_Dirty");
         }
-        Ok(Sample { host, roles, others, containers, stack })
+        Ok(Sample { host, roles, others, containers, sandboxes, stack })
     }
 
     /// Memory of one role.
@@ -106,21 +111,23 @@ impl Sample {
             let name = format!("{role:?}").to_lowercase();
             (name, json!({ "processes": sum.processes, "pss": sum.pss, "private": sum.private }))
         });
-        let charged = |charged: Charged| json!({ "total": charged.total, "kernel": charged.kernel });
+        let charged = |charged: Charged| json!({ "total": charged.total, "kernel": charged.kernel, "shared": charged.shared });
         json!({
             "mem_available": self.host.available, "mem_free": self.host.free, "kernel": self.host.kernel,
             "other_processes": self.others,
             "processes": roles.collect::<serde_json::Map<_, _>>(),
-            "cgroup_containers": charged(self.containers), "cgroup_stack": charged(self.stack),
+            "cgroup_containers": charged(self.containers), "cgroup_sandboxes": charged(self.sandboxes),
+            "cgroup_stack": charged(self.stack),
         })
     }
 }
 
 /// The stack's processes.
 pub fn processes(bed: &Bed) -> Vec<(Role, i32)> {
-    let guests = bed.cgroups.processes(CONTAINERS);
+    let (guests, sandboxes) = (bed.cgroups.processes(CONTAINERS), bed.cgroups.processes(SANDBOXES));
     // v1: a container need not have a cgroup in each hierarchy; where it has none, its processes stay in `stack`.
-    let stack = bed.cgroups.processes(STACK).into_iter().filter(|pid| !guests.contains(pid));
+    let elsewhere = |pid: &i32| guests.contains(pid) || sandboxes.contains(pid);
+    let stack = bed.cgroups.processes(STACK).into_iter().filter(|pid| !elsewhere(pid));
     let stack: Vec<(Role, i32)> = stack
         .map(|pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -132,7 +139,8 @@ pub fn processes(bed: &Bed) -> Vec<(Role, i32)> {
             (role, pid)
         })
         .collect();
-    guests.into_iter().map(|pid| (Role::Guests, pid)).chain(stack).collect()
+    let all = stack.into_iter().chain(sandboxes.into_iter().map(|pid| (Role::Sandboxes, pid)));
+    all.chain(guests.into_iter().map(|pid| (Role::Guests, pid))).collect()
 }
 
 /// Ids of all processes.

@@ -14,18 +14,19 @@ use crate::stack::Stack;
 /// Prints the table. The last column is each first stack's value in parts of the last one's.
 pub fn print(machine: &Machine, options: &Options, all: &[(Stack, Figures)]) {
     let Some((_, first)) = all.first() else { return };
-    let network = if options.own_network { "own network namespaces" } else { "host network" };
-    println!("\n{} containers, {network}\n{}", options.containers, machine.summary);
+    println!("\n{}\n{}", options.title(), machine.summary);
     let mut reasons: Vec<&'static str> = Vec::new();
+    let widest = all.iter().map(|(stack, _)| stack.label.len()).max().unwrap_or_default();
+    let width = widest.max(14) + 2;
     for (title, figures) in &first.sections {
         print!("\n{title:<52}");
-        all.iter().for_each(|(stack, _)| print!("{:>18}", stack.label));
+        all.iter().for_each(|(stack, _)| print!("{:>width$}", stack.label));
         println!("{:>9}", "ratio");
         for figure in figures {
-            let row: Vec<Option<&Figure>> = all.iter().map(|(_, figures)| figures.get(figure.key)).collect();
+            let row: Vec<Option<&Figure>> = all.iter().map(|(_, figures)| figures.get(&figure.key)).collect();
             print!("  {:<50}", format!("{}{}", figure.what, unit(figure.unit)));
             for cell in &row {
-                print!("{:>18}", text(*cell, &mut reasons));
+                print!("{:>width$}", text(*cell, &mut reasons));
             }
             println!("{:>9}", ratio(&row).map_or(String::new(), |ratio| format!("{ratio:.3}")));
         }
@@ -46,23 +47,25 @@ pub fn write(
     let stacks = all.iter().map(|(stack, figures)| {
         let values = figures.sections.iter().flat_map(|(_, figures)| figures).map(|figure| {
             let value = match figure.value {
-                Ok(value) => json!({ "value": value, "unit": figure.unit }),
-                Err(why) => json!({ "value": null, "why": why }),
+                Ok(value) => json!({ "value": value, "unit": figure.unit, "what": figure.what.trim() }),
+                Err(why) => json!({ "value": null, "why": why, "what": figure.what.trim() }),
             };
-            (figure.key.to_owned(), value)
+            (figure.key.clone(), value)
         });
         let entry = json!({
-            "runtime": stack.runtime, "args": stack.args,
+            "runtime": stack.runtime, "label": stack.label, "args": stack.args,
             "figures": values.collect::<Map<_, _>>(), "raw": figures.raw,
         });
-        (stack.name.to_owned(), entry)
+        (stack.name.clone(), entry)
     });
+    let order: Vec<_> = all.iter().map(|(stack, _)| &stack.name).collect();
     let report = json!({
-        "machine": machine.json, "containers": options.containers, "own_network": options.own_network,
-        "stacks": stacks.collect::<Map<String, Value>>(),
+        "machine": machine.json, "title": options.title(), "form": options.form(), "asked": options.asked(),
+        "through": options.through.name(), "network": options.network.name(), "workload": options.workload.name(),
+        "containers": options.containers, "order": order, "stacks": stacks.collect::<Map<String, Value>>(),
     });
     let date = machine.json.get("date").and_then(Value::as_str).unwrap_or("undated").replace(':', "");
-    let path = folder.join(format!("{date}-{}.json", options.containers));
+    let path = folder.join(format!("{date}-{}.json", options.form()));
     fs::write(&path, format!("{report:#}\n")).with_context(|| format!("write {}", path.display()))?;
     Ok(path)
 }

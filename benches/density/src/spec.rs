@@ -1,10 +1,14 @@
 //! The OCI spec of a container: containerd's own defaults, the same for every runtime.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-/// The spec of a container with these arguments in this cgroup. `own_network`: a network namespace of its own, else
-/// the host's.
-pub fn spec(args: &[&str], cgroups_path: &str, own_network: bool) -> Value {
+use crate::stack::Stack;
+
+/// The spec of a container of `stack` in this cgroup. `own_network`: a network namespace of its own, else the host's.
+pub fn spec(stack: &Stack, cgroups_path: &str, own_network: bool) -> Value {
+    let annotations: BTreeMap<_, _> = stack.annotations.iter().copied().collect();
     let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
     if own_network {
         namespaces.push("network");
@@ -15,13 +19,14 @@ pub fn spec(args: &[&str], cgroups_path: &str, own_network: bool) -> Value {
     json!({
         "ociVersion": "1.2.0",
         "process": {
-            "args": args,
+            "args": stack.args,
             "env": ["PATH=/bin"],
             "cwd": "/",
             "user": { "uid": 0, "gid": 0 },
             "noNewPrivileges": true,
             "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
         },
+        "annotations": annotations,
         "root": { "path": "rootfs" },
         "mounts": [
             mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),

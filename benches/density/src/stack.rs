@@ -1,44 +1,234 @@
-//! What is measured: a runtime with a workload that says one line and sleeps.
+//! What is measured: a runtime with a workload that says one line and waits.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::options::Options;
+use anyhow::{Context, Result, bail};
+use e2e::{Image, Layer};
+
+use crate::options::{Network, Options, Through, Workload};
 
 /// A runtime with its workload.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stack {
-    /// Short name, also in file names.
-    pub name: &'static str,
+    /// Short name: on the command line, in file names, as CRI's handler.
+    pub name: String,
     /// For people.
-    pub label: &'static str,
+    pub label: String,
     /// containerd's name of the runtime.
-    pub runtime: &'static str,
+    pub runtime: String,
+    /// What runc's shim starts, if it is not runc.
+    pub program: Option<PathBuf>,
+    /// Annotations that the runtime needs to know what to do.
+    pub annotations: Vec<(&'static str, &'static str)>,
+    /// Pods are made through the Sandbox API.
+    pub sandbox_api: bool,
     /// What its promises are about: the others are there for comparison.
     pub ours: bool,
-    /// The image: files and where they go.
-    pub files: Vec<(PathBuf, &'static str)>,
     /// Arguments of the container process.
-    pub args: Vec<&'static str>,
+    pub args: Vec<String>,
+    /// Containers have a stdin that stays open.
+    pub stdin: bool,
+    /// So many mounts are on the host.
+    pub mounts: usize,
+    files: Files,
 }
 
-/// All of them, the yardstick last.
-pub fn stacks(options: &Options) -> [Stack; 2] {
-    [
-        Stack {
-            name: "wamr",
-            label: "wamr: hello in C",
-            runtime: "io.containerd.wamr.v1",
-            ours: true,
-            files: vec![(options.guest.clone(), "hello.wasm")],
-            args: vec!["/hello.wasm"],
-        },
-        Stack {
-            name: "runc",
-            label: "runc: busybox sh",
-            runtime: "io.containerd.runc.v2",
-            ours: false,
-            files: vec![(options.busybox.clone(), "bin/busybox")],
-            args: vec!["/bin/busybox", "sh", "-c", "echo hello; exec /bin/busybox sleep 86400"],
-        },
-    ]
+/// What is in the image.
+#[derive(Debug, Clone)]
+enum Files {
+    One(PathBuf, &'static str),
+    Tree(PathBuf),
+}
+
+/// Why a stack is not measured.
+#[derive(Debug)]
+pub struct Missing {
+    /// Its short name.
+    pub name: String,
+    /// In words.
+    pub why: String,
+}
+
+/// The stacks to measure, the yardstick last, and those that this machine does not have.
+pub fn stacks(options: &Options) -> Result<(Vec<Stack>, Vec<Missing>)> {
+    let default = ["wamr".to_owned(), "runc".to_owned()];
+    let names = if options.stacks.is_empty() { &default[..] } else { &options.stacks };
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for name in names {
+        match Stack::named(name, options)? {
+            Ok(stack) if options.mounts > 0 => {
+                let label = format!("{} +mounts", stack.name);
+                let more =
+                    Stack { name: format!("{name}-mounts"), label, mounts: options.mounts, ..stack.clone() };
+                found.extend([stack, more]);
+            }
+            Ok(stack) => found.push(stack),
+            Err(why) => missing.push(Missing { name: name.clone(), why }),
+        }
+    }
+    Ok((found, missing))
+}
+
+impl Stack {
+    /// The inner error: this machine does not have it, and why.
+    fn named(name: &str, options: &Options) -> Result<Result<Stack, String>> {
+        let native =
+            |label: &str| native(options, label).map(|stack| Stack { name: name.to_owned(), ..stack });
+        let wasm =
+            |runtime: &str| wasm(options, runtime).map(|stack| Stack { name: name.to_owned(), ..stack });
+        Ok(Ok(match name {
+            "wamr" => Stack { ours: true, ..wasm("wamr")? },
+            "wamr-sandbox" => {
+                if (options.through, options.network) == (Through::Cri, Network::Host) {
+                    return Ok(Err("containerd 2.1 ends when a pod on the host's network is made through the Sandbox API".into()));
+                }
+                if options.through == Through::Ctr {
+                    return Ok(Err("the Sandbox API is about pods: --through cri".into()));
+                }
+                let stack = wasm("wamr")?;
+                let label = stack.label.replace("wamr", "wamr, Sandbox API");
+                Stack { ours: true, sandbox_api: true, label, ..stack }
+            }
+            "runc" => native("runc")?,
+            "crun" => match program("crun") {
+                Some(crun) => Stack { program: Some(crun), ..native("crun")? },
+                None => return Ok(Err("there is no crun on PATH".into())),
+            },
+            "crun-wasmedge" => match crun_with_wasmedge() {
+                Ok(crun) => Stack {
+                    program: Some(crun),
+                    runtime: "io.containerd.runc.v2".into(),
+                    annotations: vec![("run.oci.handler", "wasm")],
+                    ..wasm("crun+WasmEdge")?
+                },
+                Err(why) => return Ok(Err(why)),
+            },
+            other => {
+                let shim = format!("containerd-shim-{other}-v1");
+                if program(&shim).is_none() {
+                    return Ok(Err(format!("there is no {shim} on PATH")));
+                }
+                wasm(other)?
+            }
+        }))
+    }
+
+    /// The image, without anything the workload does not need.
+    pub fn image(&self) -> Result<Image> {
+        // The mount points of the spec, so that no overlay has to be written to.
+        let mut layer = ["/bin", "/proc", "/dev", "/sys", "/tmp", "/etc"]
+            .iter()
+            .fold(Layer::new(), |layer, directory| layer.directory(directory));
+        layer = match &self.files {
+            Files::One(file, place) => layer.file(place, read(file)?),
+            Files::Tree(folder) => tree(layer, folder, folder)?,
+        };
+        Ok(Image::new(&format!("bench.local/{}:1", self.name)).layer(layer))
+    }
+}
+
+/// A Linux program in a container.
+fn native(options: &Options, runtime: &str) -> Result<Stack> {
+    let busybox = |script: &str| {
+        let args = ["/bin/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
+        (Files::One(options.busybox.clone(), "/bin/busybox"), args, "busybox sh")
+    };
+    let (files, args, what) = match options.workload {
+        Workload::Hello => busybox("echo hello; exec /bin/busybox sleep 86400"),
+        Workload::Server => busybox("echo hello; while read -r line; do echo \"$line\"; done"),
+        Workload::Python => {
+            let root =
+                options.python_root.clone().context("--python-root is missing: benches/run.sh gives it")?;
+            let args = ["/usr/bin/python3", "-c", PYTHON].map(str::to_owned).to_vec();
+            (Files::Tree(root), args, "Debian's python3")
+        }
+    };
+    Ok(Stack { files, args, ..stack(options, "io.containerd.runc.v2", format!("{runtime}: {what}")) })
+}
+
+/// A module in a container.
+fn wasm(options: &Options, runtime: &str) -> Result<Stack> {
+    let (file, place, args, what) = match options.workload {
+        Workload::Hello => {
+            (options.guests.join("hello.wasm"), "/hello.wasm", vec!["/hello.wasm"], "hello in C")
+        }
+        Workload::Server => {
+            (options.guests.join("server.wasm"), "/server.wasm", vec!["/server.wasm"], "server in C")
+        }
+        Workload::Python => {
+            let module = options
+                .python_module
+                .clone()
+                .context("--python-module is missing: benches/run.sh gives it")?;
+            (module, "/python.wasm", vec!["/python.wasm", "-c", PYTHON], "CPython")
+        }
+    };
+    Ok(Stack {
+        files: Files::One(file, place),
+        args: args.into_iter().map(str::to_owned).collect(),
+        ..stack(options, &format!("io.containerd.{runtime}.v1"), format!("{runtime}: {what}"))
+    })
+}
+
+/// Without files.
+fn stack(options: &Options, runtime: &str, label: String) -> Stack {
+    Stack {
+        name: String::new(),
+        label,
+        runtime: runtime.to_owned(),
+        program: None,
+        annotations: Vec::new(),
+        sandbox_api: false,
+        ours: false,
+        args: Vec::new(),
+        stdin: options.workload == Workload::Server,
+        mounts: 0,
+        files: Files::Tree(PathBuf::new()),
+    }
+}
+
+/// An empty script, as far as a first line can be told from one.
+const PYTHON: &str = "print('hello', flush=True); import time; time.sleep(86400)";
+
+fn crun_with_wasmedge() -> Result<PathBuf, String> {
+    let crun = program("crun").ok_or("there is no crun on PATH")?;
+    let output = Command::new(&crun).arg("--version").output().map_err(|e| format!("run crun: {e}"))?;
+    if String::from_utf8_lossy(&output.stdout).contains("+WASM:wasmedge") {
+        return Ok(crun);
+    }
+    Err("this machine's crun is built without WasmEdge".into())
+}
+
+/// A program on PATH.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("read {}", file.display()))
+}
+
+/// All that is below `folder`, in the order of names, so that the same files make the same digest.
+fn tree(mut layer: Layer, root: &Path, folder: &Path) -> Result<Layer> {
+    let mut entries: Vec<_> = std::fs::read_dir(folder)
+        .with_context(|| format!("read {}", folder.display()))?
+        .collect::<Result<_, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let place = Path::new("/").join(path.strip_prefix(root)?);
+        let Some(place) = place.to_str() else { bail!("{} is no text", path.display()) };
+        let kind = entry.file_type()?;
+        layer = if kind.is_dir() {
+            tree(layer.directory(place), root, &path)?
+        } else if kind.is_symlink() {
+            let target = std::fs::read_link(&path)?;
+            layer.symlink(place, target.to_str().with_context(|| format!("{place} leads to no text"))?)
+        } else {
+            layer.file(place, read(&path)?)
+        };
+    }
+    Ok(layer)
 }

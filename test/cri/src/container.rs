@@ -6,20 +6,14 @@ use std::path::{Path, PathBuf};
 use containerd_client::tonic::Status;
 use e2e::{Image, wait_for};
 use k8s_cri::v1::{
-    AttachRequest, ContainerConfig, ContainerMetadata, ContainerState, ContainerStats, ContainerStatsRequest,
-    ContainerStatus, ContainerStatusRequest, CreateContainerRequest, ExecRequest, ExecSyncRequest,
-    ExecSyncResponse, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
-    LinuxContainerSecurityContext, Mount, MountPropagation, RemoveContainerRequest, StartContainerRequest,
-    StopContainerRequest, UpdateContainerResourcesRequest,
+    AttachRequest, ContainerConfig, ContainerState, ContainerStats, ContainerStatsRequest, ContainerStatus,
+    ContainerStatusRequest, CreateContainerRequest, ExecRequest, ExecSyncRequest, ExecSyncResponse, KeyValue,
+    LinuxContainerResources, LinuxContainerSecurityContext, Mount, MountPropagation, RemoveContainerRequest,
+    StartContainerRequest, StopContainerRequest, UpdateContainerResourcesRequest,
 };
 
 use crate::node::Runtime;
-use crate::{Log, Pod, Stream};
-
-/// What the kubelet covers and protects in a container that is not privileged.
-const MASKED: [&str; 6] =
-    ["/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"];
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+use crate::{Log, Pod, Stream, kubelet};
 
 /// A container under construction.
 #[derive(Debug, Clone)]
@@ -44,28 +38,7 @@ pub fn mount(host: &Path, container: &str, readonly: bool) -> Mount {
 impl<'s> ContainerSpec<'s> {
     pub(crate) fn new(pod: &Pod<'s>, name: &str, image: &Image, command: &[&str]) -> ContainerSpec<'s> {
         pod.scene.node.pull(image);
-        let strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let sandbox = pod.config.linux.as_ref().and_then(|linux| linux.security_context.clone());
-        let security = LinuxContainerSecurityContext {
-            namespace_options: sandbox.and_then(|security| security.namespace_options),
-            masked_paths: strings(&MASKED),
-            readonly_paths: strings(&READ_ONLY),
-            ..LinuxContainerSecurityContext::default()
-        };
-        let resources = LinuxContainerResources {
-            cpu_shares: 2,
-            oom_score_adj: 1000,
-            ..LinuxContainerResources::default()
-        };
-        let linux = LinuxContainerConfig { security_context: Some(security), resources: Some(resources) };
-        let config = ContainerConfig {
-            metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
-            image: Some(ImageSpec { image: image.name().to_owned(), ..ImageSpec::default() }),
-            command: strings(command),
-            log_path: format!("{name}.log"),
-            linux: Some(linux),
-            ..ContainerConfig::default()
-        };
+        let config = kubelet::container(&pod.config, name, image.name(), command);
         ContainerSpec { pod: pod.clone(), config }
     }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-use e2e::{Image, Layer, guest, target_folder, test_folder};
+use e2e::{Image, Layer, guest, test_folder};
 
 /// What the CRI plugin is told to run in each pod first.
 pub const PAUSE: &str = "e2e.local/pause:1";
@@ -39,8 +39,8 @@ pub fn pause() -> Image {
 /// A static program, from `test/cri/NAME.c`.
 pub fn compile(name: &str) -> Vec<u8> {
     let source = test_folder().join(format!("cri/{name}.c"));
-    // By process: several test binaries may build it at once.
-    let program = target_folder().join(format!("cri-{name}-{}", std::process::id()));
+    // By process: several programs may build it at once.
+    let program = std::env::temp_dir().join(format!("cri-{name}-{}", std::process::id()));
     let mut compiler = Command::new("cc");
     e2e::run(compiler.args(["-static", "-Os", "-o"]).arg(&program).arg(&source), b"").succeeded();
     let bytes = std::fs::read(&program).expect("read a compiled program");

@@ -6,8 +6,10 @@
 
 mod container;
 mod images;
+pub mod kubelet;
 mod log;
 mod node;
+mod plugin;
 mod pod;
 mod registry;
 mod scene;
@@ -16,9 +18,10 @@ mod traces;
 mod websocket;
 
 pub use container::{Container, ContainerSpec, mount};
-pub use images::{busybox, compile, guests};
+pub use images::{PAUSE, busybox, compile, guests, pause};
 pub use log::{Line, Log};
 pub use node::Node;
+pub use plugin::{Handler, Plugin};
 pub use pod::{Pod, PodSpec};
 pub use scene::Scene;
 pub use stream::Stream;

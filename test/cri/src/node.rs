@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
-use e2e::{Bed, Client, Image, Network, Release, Server, Setup, base_config, bed_script, wait_for};
+use e2e::{Bed, Client, Image, Network, RUNTIME, Release, Server, Setup, base_config, bed_script, wait_for};
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{ImageSpec, PullImageRequest, StatusRequest};
 
-use crate::Scene;
 use crate::images::{PAUSE, pause};
 use crate::registry::Registry;
+use crate::{Handler, Plugin, RUNC, Scene, WAMR};
 
 /// Client of the runtime service.
 pub(crate) type Runtime = RuntimeServiceClient<Channel>;
@@ -182,60 +182,21 @@ fn config_with_sandbox_api(folder: &Path, release: &Release) -> String {
 /// A configuration with the CRI plugin; `wamr` is more for that handler's table. Writes CNI's and the registry's as well.
 fn with_cri(folder: &Path, release: &Release, wamr: &str) -> String {
     bed_script("fetch.sh", &["cni"]);
-    let plugins = bed_script("fetch.sh", &["path", "cni"]);
-    let plugins = plugins.trim();
-    let network = serde_json::json!({
-        "cniVersion": "1.0.0", "name": "pods",
-        "plugins": [{
-            "type": "bridge", "bridge": "pods", "isGateway": true,
-            "ipam": {
-                "type": "host-local", "dataDir": folder.join("addresses"),
-                "ranges": [[{ "subnet": "10.88.0.0/16" }]], "routes": [{ "dst": "0.0.0.0/0" }],
-            },
-        }],
-    });
-    fs::create_dir_all(folder.join("cni")).expect("make the folder of CNI's configuration");
-    fs::write(folder.join("cni/pods.conflist"), network.to_string()).expect("write CNI's configuration");
-    let hosts = folder.join("registries/_default");
-    fs::create_dir_all(&hosts).expect("make the folder of registries");
-    fs::write(
-        hosts.join("hosts.toml"),
-        format!("[host.\"http://{REGISTRY}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"),
-    )
-    .expect("write the registry's configuration");
-
-    let base = base_config(folder, release, &[]);
-    let runc = release.program("runc");
-    let (folder, runc) = (folder.display(), runc.display());
-    let runtimes = |root: &str| {
-        format!(
-            "[plugins.'{root}'.containerd]\ndefault_runtime_name = 'runc'\n\
-             [plugins.'{root}'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n\
-             [plugins.'{root}'.containerd.runtimes.runc.options]\nBinaryName = '{runc}'\n\
-             [plugins.'{root}'.containerd.runtimes.wamr]\nruntime_type = 'io.containerd.wamr.v1'\n\
-             pod_annotations = ['wamr.containerd.io/*']\ncontainer_annotations = ['wamr.containerd.io/*']\n{wamr}\
-             [plugins.'{root}'.cni]\nbin_dir = '{plugins}'\nconf_dir = '{folder}/cni'\n"
-        )
+    let network_plugins = bed_script("fetch.sh", &["path", "cni"]);
+    let annotations =
+        "pod_annotations = ['wamr.containerd.io/*']\ncontainer_annotations = ['wamr.containerd.io/*']\n";
+    let handlers = [
+        Handler::runc(RUNC, &release.program("runc")),
+        Handler { more: format!("{annotations}{wamr}"), ..Handler::shim(WAMR, RUNTIME) },
+    ];
+    let plugin = Plugin {
+        folder,
+        is_2: release.is_2(),
+        network_plugins: Path::new(network_plugins.trim()),
+        pause: PAUSE,
+        registry: Some(REGISTRY),
+        handlers: &handlers,
     };
-    // `restrict_oom_score_adj`: a test may not run with CAP_SYS_RESOURCE.
-    let common = "restrict_oom_score_adj = true\nnetns_mounts_under_state_dir = true\n";
-    if release.is_2() {
-        let root = "io.containerd.cri.v1.runtime";
-        let images = "io.containerd.cri.v1.images";
-        format!(
-            "{base}[plugins.'{root}']\n{common}{}\
-             [plugins.'{images}'.pinned_images]\nsandbox = '{PAUSE}'\n\
-             [plugins.'{images}'.registry]\nconfig_path = '{folder}/registries'\n\
-             [plugins.'io.containerd.grpc.v1.cri']\nstream_server_address = '127.0.0.1'\nstream_server_port = '0'\n",
-            runtimes(root)
-        )
-    } else {
-        let root = "io.containerd.grpc.v1.cri";
-        format!(
-            "{base}[plugins.'{root}']\n{common}sandbox_image = '{PAUSE}'\n\
-             stream_server_address = '127.0.0.1'\nstream_server_port = '0'\n{}\
-             [plugins.'{root}'.registry]\nconfig_path = '{folder}/registries'\n",
-            runtimes(root)
-        )
-    }
+    plugin.write().expect("write the configuration of network and registry");
+    base_config(folder, release, &[]) + &plugin.tables()
 }

@@ -6,13 +6,12 @@ use std::net::{Ipv4Addr, TcpStream};
 use containerd_client::tonic::Status;
 use e2e::Image;
 use k8s_cri::v1::{
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
-    PodSandboxMetadata, PodSandboxState, PodSandboxStats, PodSandboxStatsRequest, PodSandboxStatus,
-    PodSandboxStatusRequest, PortForwardRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
-    StopPodSandboxRequest,
+    LinuxPodSandboxConfig, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxState,
+    PodSandboxStats, PodSandboxStatsRequest, PodSandboxStatus, PodSandboxStatusRequest, PortForwardRequest,
+    RemovePodSandboxRequest, RunPodSandboxRequest, StopPodSandboxRequest,
 };
 
-use crate::{ContainerSpec, Scene, Stream, WAMR};
+use crate::{ContainerSpec, Scene, Stream, WAMR, kubelet};
 
 /// A pod under construction.
 #[derive(Debug, Clone)]
@@ -29,34 +28,8 @@ impl<'s> PodSpec<'s> {
         let logs = scene.folder().join(name).join("logs");
         std::fs::create_dir_all(&logs).expect("make a pod's folder of logs");
         let full_name = format!("{}-{name}", scene.name);
-        // As the kubelet asks: the containers of a pod share all but their processes.
-        let namespaces = NamespaceOption {
-            network: NamespaceMode::Pod.into(),
-            pid: NamespaceMode::Container.into(),
-            ipc: NamespaceMode::Pod.into(),
-            ..NamespaceOption::default()
-        };
-        let security = LinuxSandboxSecurityContext {
-            namespace_options: Some(namespaces),
-            ..LinuxSandboxSecurityContext::default()
-        };
-        let linux = LinuxPodSandboxConfig {
-            cgroup_parent: scene.node.bed.cgroups.add(&scene.name),
-            security_context: Some(security),
-            ..LinuxPodSandboxConfig::default()
-        };
-        let config = PodSandboxConfig {
-            metadata: Some(PodSandboxMetadata {
-                name: full_name.clone(),
-                uid: format!("uid-of-{full_name}"),
-                namespace: "test".to_owned(),
-                attempt: 0,
-            }),
-            hostname: full_name,
-            log_directory: logs.display().to_string(),
-            linux: Some(linux),
-            ..PodSandboxConfig::default()
-        };
+        let cgroup = scene.node.bed.cgroups.add(&scene.name);
+        let config = kubelet::pod(&full_name, cgroup, &logs, false);
         PodSpec { scene, config, handler: WAMR.to_owned() }
     }
 

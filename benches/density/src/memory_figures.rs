@@ -1,0 +1,97 @@
+//! Samples of memory, as figures: per container, and the node's share.
+
+use crate::figures::{Figure, figure, maybe};
+use crate::measure::Memory;
+use crate::memory::{Role, Sample};
+use crate::options::{Options, Through};
+use crate::start_figures::ms;
+
+/// What each of the N costs, from `before` to `after`.
+pub fn each(memory: &Memory, options: &Options) -> Vec<Figure> {
+    let Memory { before, after, .. } = memory;
+    let n = options.containers as f64;
+    let each = |more: u64, less: u64| (more as f64 - less as f64) / 1024.0 / n;
+    let grown = |of: fn(&Sample) -> u64| each(of(after), of(before));
+    let pss = |role| each(after.of(role).pss, before.of(role).pss);
+    let all: f64 =
+        [Role::Containerd, Role::Shims, Role::Zygote, Role::Sandboxes, Role::Guests].map(pss).iter().sum();
+    let kernel = grown(|sample| sample.host.kernel);
+    let of = |key: &str, what: &str, value| figure(key, what, "KiB", value);
+    // Whole-host readings mean something only while nothing else on the host moves.
+    let host = |key: &str, what: &str, value: f64| {
+        let disturbed = each(after.others, before.others).abs() > 0.1 * value.abs();
+        let value = if disturbed {
+            Err("other processes of this machine grew or shrank by more than a tenth of it")
+        } else {
+            Ok(value)
+        };
+        maybe(key, what, "KiB", value)
+    };
+    let mut figures = vec![
+        host("mem_available", "drop of MemAvailable", each(before.host.available, after.host.available)),
+        host("mem_free", "drop of MemFree", each(before.host.free, after.host.free)),
+        of("pss_kernel", "PSS and the kernel's growth together", all + kernel),
+        of("kernel", "  growth of slab, stacks, page tables, percpu", kernel),
+        of("pss", "  PSS of all processes", all),
+        of("pss_guest", "    the container's own processes", pss(Role::Guests)),
+        of("pss_shims", "    shims, or the server's share", pss(Role::Shims)),
+        of("pss_zygote", "    the zygote's share", pss(Role::Zygote)),
+        of("pss_containerd", "    growth of containerd", pss(Role::Containerd)),
+        of(
+            "cgroup",
+            "memory cgroups, kernel memory included",
+            grown(|sample| sample.containers.total + sample.sandboxes.total + sample.stack.total),
+        ),
+        of("cgroup_containers", "  the container's own", grown(|sample| sample.containers.total)),
+        of("cgroup_kernel", "    of which kernel memory", grown(|sample| sample.containers.kernel)),
+        of("cgroup_stack", "  growth of containerd's and the shims'", grown(|sample| sample.stack.total)),
+        of("cgroup_stack_kernel", "    of which kernel memory", grown(|sample| sample.stack.kernel)),
+        of(
+            "cgroup_templates",
+            "    of which files in memory, as templates",
+            grown(|sample| sample.stack.shared),
+        ),
+    ];
+    if options.through == Through::Cri {
+        let pss = of("pss_sandboxes", "    pause process, or what holds the pod", pss(Role::Sandboxes));
+        let cgroup = of("cgroup_sandboxes", "  the sandbox's", grown(|sample| sample.sandboxes.total));
+        for (figure, before) in [(pss, "pss_shims"), (cgroup, "cgroup_stack")] {
+            let place = figures.iter().position(|figure| figure.key == before).unwrap_or(figures.len());
+            figures.insert(place, figure);
+        }
+    }
+    figures
+}
+
+/// What a node pays once.
+pub fn node(memory: &Memory, options: &Options) -> Vec<Figure> {
+    let Memory { before, idle, after, idle_cpu } = memory;
+    let kib = |bytes: u64| bytes as f64 / 1024.0;
+    // Once containers are there, a server that serves them all shares pages with none that it did not share before
+    // except by forking: its private pages tell its growth better than PSS, which falls as more processes share.
+    let server = idle.of(Role::Shims).processes == 1;
+    let value = |value: f64| if server { Ok(value) } else { Err("it has a shim per container") };
+    let (idle_server, full_server) = (idle.of(Role::Shims), after.of(Role::Shims));
+    let growth = (kib(full_server.private) - kib(idle_server.private)) / options.containers as f64;
+    let roles = [Role::Shims, Role::Zygote, Role::Sandboxes, Role::Guests];
+    let processes: u64 = roles.map(|role| after.of(role).processes).iter().sum();
+    let templates = kib(after.stack.shared) - kib(before.stack.shared);
+    vec![
+        maybe("server_idle", "PSS of the server without containers", "KiB", value(kib(idle_server.pss))),
+        maybe(
+            "zygote_idle",
+            "PSS of the zygote without containers",
+            "KiB",
+            value(kib(idle.of(Role::Zygote).pss)),
+        ),
+        maybe("templates", "files in memory, as templates", "KiB", value(templates)),
+        maybe("server_growth", "private memory more in the server per container", "KiB", value(growth)),
+        figure("processes", "processes beside containerd", "", processes as f64),
+        maybe(
+            "idle_cpu",
+            "CPU per second of all, idle, without containerd",
+            "ms",
+            idle_cpu.map(ms).ok_or("the kernel keeps no schedstat"),
+        ),
+    ]
+}
