@@ -24,6 +24,8 @@ pub enum Action {
     Ps(Ps),
     /// The same again and again, the busiest first
     Top(Top),
+    /// Compile a module before its first container starts: tiers quick and top, into the cache
+    Compile(Compile),
     /// Look at the cache of compiled code, or clear it
     #[command(subcommand)]
     Cache(Cache),
@@ -79,6 +81,43 @@ pub enum Order {
     Memory,
     /// Namespace and id
     Id,
+}
+
+/// `wamrctl compile`.
+#[derive(Debug, Args)]
+pub struct Compile {
+    /// A module's file, or an image that containerd has
+    #[arg(value_name = "IMAGE|FILE")]
+    pub what: String,
+    /// How much is spent on the code
+    #[arg(short, long, value_enum, default_value_t = Tiers::All)]
+    pub tier: Tiers,
+    /// The module in the image, instead of its entry point: a path, or a name that is looked for as Create does
+    #[arg(long, value_name = "NAME")]
+    pub command: Option<String>,
+    /// Where containerd is
+    #[command(flatten)]
+    pub containerd: Containerd,
+    /// The image's namespace in containerd
+    #[arg(short, long, value_name = "NAME", env = "CONTAINERD_NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Where the image is unpacked
+    #[arg(long, value_name = "NAME", env = "CONTAINERD_SNAPSHOTTER", default_value = "overlayfs")]
+    pub snapshotter: String,
+    /// Where the code goes
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Which code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tiers {
+    /// Compiled fast
+    Quick,
+    /// Compiled for speed
+    Top,
+    /// One after the other
+    All,
 }
 
 /// `wamrctl cache`.

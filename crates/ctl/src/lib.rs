@@ -7,6 +7,7 @@
 
 mod cache;
 mod command_line;
+mod compile;
 mod containerd;
 mod doctor;
 mod generate;
@@ -38,6 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match action {
         Action::Ps(asked) => ps::run(&asked, json),
         Action::Top(asked) => top::run(&asked, json),
+        Action::Compile(asked) => compile::run(&asked, json),
         Action::Cache(asked) => cache::run(&asked, json),
         Action::Doctor(asked) => doctor::run(&asked, json),
         Action::Completion { shell } => generate::completion(shell),

@@ -24,7 +24,7 @@ mod spec;
 mod stdio;
 mod storm;
 mod tar;
-mod tool;
+pub mod tool;
 mod wait;
 
 pub use bed::{Bed, Setup, base_config};
@@ -48,5 +48,4 @@ pub use relay::Relay;
 pub use spec::Spec;
 pub use stdio::Reader;
 pub use storm::{sleep_a_little, storm};
-pub use tool::{guest_digest, wamrctl, wamrctl_json};
 pub use wait::{PATIENCE, eventually, full, wait_for, wait_within};

@@ -1,12 +1,15 @@
 //! `wamrctl`, as a person uses it.
 
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::components::shim_folder;
 use crate::program::{Output, run_within};
-use crate::{Bed, guest};
+use crate::{Bed, Namespace, Setup, aot_compiler, guest};
 
 /// Compiling takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -33,9 +36,62 @@ pub fn wamrctl_json(bed: &Bed, args: &[&str]) -> (Vec<Value>, i32) {
     (values.unwrap_or_else(|e| panic!("{e}: {output:?}")), output.code)
 }
 
+/// A bed whose shims and tools have a run directory, a cache and settings of their own.
+pub fn bed(settings: &str) -> Arc<Bed> {
+    let prepare = "mkdir -p /run/containerd-shim-wamr && mount -t tmpfs bed /run/containerd-shim-wamr && \
+                   mkdir -p $BED/etc $BED/etc-work && \
+                   mount -t overlay -o lowerdir=/etc,upperdir=$BED/etc,workdir=$BED/etc-work bed /etc";
+    let bed = Bed::own_with(Setup { prepare: Some(prepare.to_owned()), ..Setup::TASKS });
+    let cache = bed.folder().join("aot");
+    bed.configure(&format!("linger = 1\naot_cache = {cache:?}\n{settings}\n"));
+    bed
+}
+
+/// One whose servers compile, in this mode.
+pub fn compiling(mode: &str) -> Arc<Bed> {
+    bed(&format!("aot = {mode:?}\naot_compiler = {:?}", aot_compiler()))
+}
+
+/// The one value that it prints.
+///
+/// # Panics
+/// When it fails, too.
+pub fn json(bed: &Bed, args: &[&str]) -> Value {
+    let (mut values, code) = wamrctl_json(bed, args);
+    assert_eq!((values.len(), code), (1, 0), "{values:?}");
+    values.remove(0)
+}
+
+/// The entry of a list that says so.
+///
+/// # Panics
+/// When there is none.
+pub fn find<'v>(list: &'v Value, key: &str, value: &str) -> &'v Value {
+    let found = list.as_array().unwrap().iter().find(|entry| entry[key] == value);
+    found.unwrap_or_else(|| panic!("no {key} {value:?} in {list}"))
+}
+
+/// The cache's files with this ending.
+pub fn files(bed: &Bed, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(bed.folder().join("aot")).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|found| found == ending)).collect()
+}
+
 /// The digest of a guest's module, as tools write it.
 pub fn guest_digest(name: &str) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(guest(name));
     digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Runs the guest `wait` once, and sees of which tier it is.
+///
+/// # Panics
+/// When it is of another.
+pub fn run_once(namespace: &Namespace, id: &str, tier: &str) {
+    let image = namespace.import_guests(&["wait"]);
+    let task = namespace.container(&image, id, &["/bin/wait.wasm"]).start();
+    task.stdout().wait_until_it_says("ready");
+    assert_eq!(find(&json(&namespace.bed, &["ps"]), "id", id)["module"]["tier"], tier);
+    task.end();
 }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Bed, Release, Setup, aot_compiler, base_config, bed_script, wamrctl, wamrctl_json};
+use e2e::tool::{wamrctl, wamrctl_json};
+use e2e::{Bed, Release, Setup, aot_compiler, base_config, bed_script};
 use serde_json::Value;
 
 /// All checks by name, and the exit code.

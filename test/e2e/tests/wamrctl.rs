@@ -5,44 +5,13 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::{Bed, Namespace, Setup, aot_compiler, eventually, guest_digest, wait_for, wamrctl, wamrctl_json};
+use e2e::tool::{bed, compiling, files, find, guest_digest, json, run_once, wamrctl, wamrctl_json};
+use e2e::{aot_compiler, eventually, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
-
-fn bed(settings: &str) -> Arc<Bed> {
-    let prepare = "mkdir -p /run/containerd-shim-wamr && mount -t tmpfs bed /run/containerd-shim-wamr && \
-                   mkdir -p $BED/etc $BED/etc-work && \
-                   mount -t overlay -o lowerdir=/etc,upperdir=$BED/etc,workdir=$BED/etc-work bed /etc";
-    let bed = Bed::own_with(Setup { prepare: Some(prepare.to_owned()), ..Setup::TASKS });
-    let cache = bed.folder().join("aot");
-    bed.configure(&format!("linger = 1\naot_cache = {cache:?}\n{settings}\n"));
-    bed
-}
-
-fn compiling(mode: &str) -> Arc<Bed> {
-    bed(&format!("aot = {mode:?}\naot_compiler = {:?}", aot_compiler()))
-}
-
-/// The one value that it prints.
-fn json(bed: &Bed, args: &[&str]) -> Value {
-    let (mut values, code) = wamrctl_json(bed, args);
-    assert_eq!((values.len(), code), (1, 0), "{values:?}");
-    values.remove(0)
-}
-
-fn find<'v>(list: &'v Value, key: &str, value: &str) -> &'v Value {
-    let found = list.as_array().unwrap().iter().find(|entry| entry[key] == value);
-    found.unwrap_or_else(|| panic!("no {key} {value:?} in {list}"))
-}
-
-fn files(bed: &Bed, ending: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(bed.folder().join("aot")).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|found| found == ending)).collect()
-}
 
 #[test]
 fn ps_shows_containers_with_their_module_memory_and_state() {
@@ -163,14 +132,6 @@ fn dead_mute_and_foreign_neighbours_are_named_and_cost_seconds() {
     fs::remove_file(run.join("stranger")).unwrap();
     assert_eq!(json(&bed, &["ps"]).as_array().unwrap().len(), 1, "a dead server is no fault");
     drop(dead);
-    task.end();
-}
-
-fn run_once(namespace: &Namespace, id: &str, tier: &str) {
-    let image = namespace.import_guests(&["wait"]);
-    let task = namespace.container(&image, id, &["/bin/wait.wasm"]).start();
-    task.stdout().wait_until_it_says("ready");
-    assert_eq!(find(&json(&namespace.bed, &["ps"]), "id", id)["module"]["tier"], tier);
     task.end();
 }
 

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -36,6 +37,8 @@ pub struct Compiler {
     cgroups: cgroup::Host,
     memory: u64,
     time: Duration,
+    /// Ends a compile when its other end is closed.
+    stop: Option<OwnedFd>,
     /// Whether its code is for this runtime; asked once.
     fits: OnceLock<Result<(), String>>,
 }
@@ -66,6 +69,7 @@ impl Compiler {
                 cgroups: cgroups.clone(),
                 memory: config.aot_memory,
                 time: config.aot_time,
+                stop: None,
                 fits: OnceLock::new(),
             }),
             None => {
@@ -73,6 +77,12 @@ impl Compiler {
                 Err(format!("there is no {PROGRAM} ({})", places.join(", ")))
             }
         }
+    }
+
+    /// The same, given up as soon as the other end of a pipe is closed.
+    #[must_use]
+    pub fn until(self, stop: OwnedFd) -> Compiler {
+        Compiler { stop: Some(stop), ..self }
     }
 
     /// Where it is.
@@ -142,15 +152,16 @@ impl Compiler {
         }
         command.env_clear().current_dir("/").stdin(copy(module)?).stdout(copy(code)?).stderr(copy(&words)?);
         let mut child = command.spawn().map_err(|e| machine("start the compiler", &e))?;
-        let ended = wait(&child, self.time);
-        if ended != Ok(true) {
+        let ended = wait(&child, self.time, self.stop.as_ref());
+        if ended != Ok(End::ByItself) {
             // Fails only if it is dead and reaped.
             let _ = child.kill();
         }
         let status = child.wait().map_err(|e| machine("wait for the compiler", &e))?;
-        ended.map_err(|e| machine("wait for the compiler", &e)).and_then(|in_time| match in_time {
-            true => self.judge(status, &group.0, &mut words),
-            false => Err(Failure::Module(format!("it is not done after {:?}", self.time))),
+        ended.map_err(|e| machine("wait for the compiler", &e)).and_then(|end| match end {
+            End::ByItself => self.judge(status, &group.0, &mut words),
+            End::TooLate => Err(Failure::Module(format!("it is not done after {:?}", self.time))),
+            End::Stopped => Err(Failure::Machine("it was interrupted".to_owned())),
         })
     }
 
@@ -187,16 +198,30 @@ impl Drop for Emptied {
     }
 }
 
-/// Whether a child ends in time.
-fn wait(child: &std::process::Child, time: Duration) -> rustix::io::Result<bool> {
+/// What a wait for a child ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    ByItself,
+    TooLate,
+    Stopped,
+}
+
+/// Waits until a child ends, at most so long, or until the other end of `stop` is closed.
+fn wait(child: &std::process::Child, time: Duration, stop: Option<&OwnedFd>) -> rustix::io::Result<End> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     let deadline = std::time::Instant::now() + time;
     loop {
         let left = deadline.saturating_duration_since(std::time::Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
-            Ok(ready) => return Ok(ready > 0),
+        let watched = [Some(&pidfd), stop].into_iter().flatten();
+        let mut watched: Vec<_> = watched.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        match poll(&mut watched, Some(&timeout)) {
+            Ok(0) => return Ok(End::TooLate),
+            Ok(_) => {
+                let ended = watched.first().is_some_and(|child| !child.revents().is_empty());
+                return Ok(if ended { End::ByItself } else { End::Stopped });
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e),
         }

@@ -5,11 +5,11 @@
 //! cache cannot be trusted, containers run interpreted and the log says why, once.
 
 mod compiler;
+mod make;
 mod queue;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use ::aot::{Cache, Key, Target, Tier};
 use image::{Digest, Module};
 
 pub use self::compiler::{Compiler, Failure};
+pub use self::make::{Made, contents, make};
 use self::queue::Queue;
 use crate::config::{AotMode, Config};
 
@@ -157,11 +158,7 @@ impl Works {
         if self.shared.cache.failure(&key).is_some() {
             return false;
         }
-        // A file of its own: the compiler reads from the present offset on.
-        let contents = module.contents().map_err(|e| e.to_string()).and_then(|file| {
-            File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|e| format!("open again: {e}"))
-        });
-        match contents {
+        match contents(module) {
             Ok(contents) => queue.add(key, contents, tier.segue(&self.target), module.path.clone()),
             Err(why) => {
                 log::warn!("{:?} is not compiled: {why}", module.path);

@@ -11,6 +11,7 @@ use ::aot::{Key, Tier};
 
 use super::Shared;
 use super::compiler::Failure;
+use super::make::{Made, make};
 
 /// More modules than a node has; what does not fit is ordered again with the next start.
 const LONGEST: usize = 256;
@@ -145,35 +146,18 @@ fn compile(shared: &Shared, job: &Job) -> bool {
         shared.broken.store(true, Ordering::Relaxed);
         return false;
     }
-    let claim = match shared.cache.claim(key) {
-        Ok(claim) => claim,
-        Err(e) => {
-            log::warn!("{path:?} is not compiled: {e}");
-            return false;
-        }
-    };
-    // Another server may have done it meanwhile.
-    if shared.cache.find(key).is_some() || shared.cache.failure(key).is_some() {
-        return true;
-    }
     let start = Instant::now();
-    let outcome = shared.cache.draft().map_err(|e| Failure::Machine(e.to_string())).and_then(|draft| {
-        compiler.run(key.tier(), *segue, contents, draft.file())?;
-        shared.cache.keep(key, &draft).map_err(|e| match e {
-            ::aot::Error::NotAot(_) => Failure::Module(e.to_string()),
-            _ => Failure::Machine(e.to_string()),
-        })
-    });
-    drop(claim);
+    let outcome = make(&shared.cache, compiler, key, *segue, contents);
     let (tier, took) = (key.tier().name(), start.elapsed());
     match outcome {
-        Ok(code) => {
+        Ok(Made::There(_) | Made::GivenUp(_)) => true,
+        Ok(Made::Code(code)) => {
             log::info!("{path:?} is compiled (tier {tier}, {} bytes, {took:.1?})", code.size);
             true
         }
         Err(Failure::Module(why)) => {
             log::warn!("{path:?} cannot be compiled (tier {tier}) and is left alone: {why}");
-            shared.cache.remember_failure(key, &why).map_err(|e| log::warn!("{e}")).is_ok()
+            true
         }
         Err(Failure::Machine(why)) => {
             log::warn!("{path:?} is not compiled now (tier {tier}): {why}");

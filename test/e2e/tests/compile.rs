@@ -1,0 +1,138 @@
+//! Promise: what `wamrctl compile` makes of a file or an image is what the first container runs; nothing else is left of it.
+//!
+//! Real: containerd with its images and snapshots, `wamr-aotc` in its cgroup, the cache, servers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use e2e::tool::{compiling, files, guest_digest, json, run_once, wamrctl};
+use e2e::{Image, Layer, Process, aot_compiler, busybox_bytes, guest, wait_for};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// What `compile` made of each tier.
+fn outcomes(done: &Value) -> Vec<(&str, &str)> {
+    done.as_array()
+        .unwrap()
+        .iter()
+        .map(|done| (done["tier"].as_str().unwrap(), done["outcome"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_module_s_file_is_compiled_into_what_the_first_container_runs() {
+    let bed = compiling("background");
+    let file = bed.folder().join("wait.wasm");
+    fs::write(&file, guest("wait")).unwrap();
+    let file = file.display().to_string();
+    let output = wamrctl(&bed, &["compile", "--json", "--tier", "quick", &file]).succeeded();
+    assert!(output.stderr.contains("compiling") && output.stderr.contains("tier quick"), "{output:?}");
+    let done = json(&bed, &["compile", &file]);
+    assert_eq!(outcomes(&done), [("quick", "present"), ("top", "compiled")], "{done}");
+    assert_eq!(done[0]["module"], guest_digest("wait"));
+    let list = json(&bed, &["cache", "ls"]);
+    assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
+    assert!(list.as_array().unwrap().iter().all(|entry| entry["state"] == "good"), "{list}");
+    // The image holds the same bytes under another name.
+    run_once(&bed.namespace("file"), "first", "top");
+    assert_eq!(files(&bed, "aot").len(), 2);
+
+    let output = wamrctl(&bed, &["compile", "/etc/passwd"]);
+    assert!(output.code == 1 && output.stderr.contains("/etc/passwd"), "{output:?}");
+    bed.configure("aot_compiler = \"/nonexistent/wamr-aotc\"");
+    let output = wamrctl(&bed, &["compile", &file]);
+    assert!(output.code == 1 && output.stderr.contains("/nonexistent/wamr-aotc"), "{output:?}");
+}
+
+#[test]
+fn an_image_s_module_is_compiled_and_nothing_of_the_view_is_left() {
+    let bed = compiling("background");
+    let namespace = bed.namespace("image");
+    let layers =
+        [Layer::new().file("/app.wasm", guest("hello")), Layer::new().file("/app.wasm", guest("wait"))];
+    let [lower, upper] = layers;
+    let image = Image::new("e2e.local/app:1").layer(lower).layer(upper).entrypoint(&["app.wasm"]);
+    namespace.import(&image);
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let compile = |more: &[&str]| {
+        let args = [&["compile", "-n", &namespace.name, "--tier", "top"], more].concat();
+        json(&bed, &args)
+    };
+    let done = compile(&["e2e.local/app:1"]);
+    assert_eq!(
+        (outcomes(&done), &done[0]["module"]),
+        (vec![("top", "compiled")], &guest_digest("wait").into())
+    );
+    assert_eq!(done[0]["path"], "/app.wasm");
+    let single = namespace.import_guests(&["dirty"]);
+    let done = compile(&[single.name(), "--command", "/bin/dirty.wasm"]);
+    assert_eq!(done[0]["module"], guest_digest("dirty"), "{done}");
+    let snapshots = namespace.ctr().run(&["snapshots", "ls"]).succeeded().text();
+    let leases = namespace.ctr().run(&["leases", "ls"]).succeeded().text();
+    assert!(!snapshots.contains("wamrctl") && !leases.contains("wamrctl"), "{snapshots}{leases}");
+    assert_eq!(fs::read_to_string("/proc/self/mounts").unwrap(), mounts);
+
+    let task = namespace.container(&image, "first", &["app.wasm"]).start();
+    task.stdout().wait_until_it_says("ready");
+    let row = json(&bed, &["ps"]);
+    assert_eq!((&row[0]["module"]["tier"], &row[0]["module"]["path"]), (&"top".into(), &"/app.wasm".into()));
+    task.end();
+
+    let native = Image::new("e2e.local/native:1")
+        .layer(Layer::new().file("/sh", busybox_bytes()))
+        .entrypoint(&["/sh"]);
+    namespace.import(&native);
+    for (name, words) in [
+        ("e2e.local/native:1", "is a Linux program"),
+        ("e2e.local/missing:1", "there is no image"),
+        (single.name(), "--command"),
+    ] {
+        let output = wamrctl(&bed, &["compile", "-n", &namespace.name, name]);
+        assert!(output.code == 1 && output.stderr.contains(words), "{output:?}");
+    }
+    let output =
+        wamrctl(&bed, &["compile", "-n", &namespace.name, "--snapshotter", "native", "e2e.local/app:1"]);
+    assert!(output.code == 1 && output.stderr.contains("--snapshotter"), "{output:?}");
+    let leases = namespace.ctr().run(&["leases", "ls"]).succeeded().text();
+    assert!(!leases.contains("wamrctl"), "{leases}");
+}
+
+#[test]
+fn an_interrupted_compile_ends_its_compiler_and_leaves_no_cgroup() {
+    let bed = compiling("background");
+    // A compiler that takes for ever.
+    let program = bed.folder().join("slow");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --identity ] && exec {:?} --identity\nexec sleep 1000\n",
+        aot_compiler()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bed.configure(&format!("aot_cache = {:?}\naot_compiler = {program:?}", bed.folder().join("aot")));
+    let file = bed.folder().join("wait.wasm");
+    fs::write(&file, guest("wait")).unwrap();
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut command = bed.beside(&e2e::shim_folder().join("wamrctl"));
+        let mut child =
+            command.arg("compile").arg(&file).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let tool = wait_for("its process", || Process::of(i32::try_from(child.id()).unwrap()));
+        let compiler =
+            wait_for("its compiler", || tool.children().into_iter().find(|child| child.comm == "sleep"));
+        assert!(!compiler_cgroups(tool.pid).is_empty());
+        tool.signal(signal);
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert!(!compiler.is_there() && compiler_cgroups(tool.pid).is_empty());
+    }
+    assert_eq!(fs::read_dir(bed.folder().join("aot")).unwrap().count(), 0, "no draft, no lock, no failure");
+}
+
+/// Directories of a process's compilers, in all hierarchies.
+fn compiler_cgroups(pid: i32) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let roots =
+        mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|line| line.split(' ').nth(1));
+    let below = roots.map(|root| Path::new(root).join("containerd-shim-wamr"));
+    let groups =
+        below.filter_map(|path| fs::read_dir(path).ok()).flatten().flatten().map(|entry| entry.path());
+    groups.filter(|path| path.to_string_lossy().contains(&format!("aotc-{pid}-"))).collect()
+}
