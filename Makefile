@@ -5,7 +5,7 @@ TEST ?=
 N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-load test-cri test-cgroup2 test-kubernetes build build-aotc lint bench clean packages
+.PHONY: help run test test-load test-cri test-cgroup2 test-kubernetes build build-aotc lint bench density clean packages
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: packages ## rustfmt, clippy with all warnings as errors, licences and dupl
 
 bench: ## N containers through containerd: memory and start latency, beside runc + busybox (N=20)
 	@benches/run.sh "$(N)"
+
+density: ## All forms of that: CRI and ctr, 10, 100 and 400, other workloads, with charts in docs/benchmarks (N=100 FORM=cri-host pick)
+	@benches/density.sh "$(if $(filter-out file default,$(origin N)),$(N),all)" $(FORM)
 
 clean: ## Remove what was built here (downloads stay in the cache outside the checkout)
 	cargo clean

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,7 @@ use crate::cgroups::{CONTAINERS, Cgroups, SANDBOXES, STACK};
 use crate::host_mounts::HostMounts;
 use crate::options::{Options, Through};
 use crate::stack::Stack;
-use crate::{configuration, host_mounts};
+use crate::{configuration, floor, host_mounts};
 
 /// How long containerd may take to start, and anything to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,10 +47,9 @@ impl Bed {
         for part in ["bin", "fifo"] {
             fs::create_dir_all(folder.join(part)).with_context(|| format!("make {}", folder.display()))?;
         }
-        std::os::unix::fs::symlink(
-            fs::canonicalize(&options.shim)?,
-            folder.join("bin/containerd-shim-wamr-v1"),
-        )?;
+        let bin = folder.join("bin");
+        symlink(fs::canonicalize(&options.shim)?, bin.join("containerd-shim-wamr-v1"))?;
+        symlink(std::env::current_exe()?, bin.join(floor::FILE))?;
         let cri = options.through == Through::Cri;
         fs::write(folder.join("config.toml"), configuration::of(&folder, stack, options)?)?;
         let cgroups = Cgroups::make(&name)?;

@@ -33,8 +33,8 @@ pub struct Bar {
     pub text: String,
 }
 
-const WIDTH: f64 = 900.0;
-const LEFT: f64 = 250.0;
+const WIDTH: f64 = 960.0;
+const LEFT: f64 = 310.0;
 const RIGHT: f64 = 130.0;
 const BAR: f64 = 16.0;
 const STEP: f64 = 22.0;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::process::{Pid, getppid};
 
 /// Mounts that nobody needs, as a host with many containers has them. Taken off when dropped.
 #[derive(Debug)]
@@ -14,16 +15,19 @@ pub struct HostMounts {
 }
 
 impl HostMounts {
-    /// Makes so many, in the mount namespace of this process, which must not be the host's own.
+    /// Makes so many, in the mount namespace of this process, which must not be that of whoever started it.
     pub fn make(folder: &Path, count: usize) -> Result<HostMounts> {
         let mut mounts = HostMounts { folder: folder.to_owned(), count: 0 };
         if count == 0 {
             return Ok(mounts);
         }
-        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt"));
-        let own = namespace("self").context("read the own mount namespace")?;
+        let namespace = |pid: Option<Pid>| {
+            let pid = pid.map_or("self".to_owned(), |pid| pid.as_raw_nonzero().to_string());
+            fs::read_link(format!("/proc/{pid}/ns/mnt"))
+                .with_context(|| format!("read the mount namespace of {pid}"))
+        };
         ensure!(
-            namespace("1").is_ok_and(|hosts| hosts != own),
+            namespace(None)? != namespace(getppid())?,
             "--mounts is for a mount namespace of its own: unshare --mount --propagation private"
         );
         for number in 0..count {

@@ -9,6 +9,7 @@ mod configuration;
 mod containers;
 mod cpu;
 mod figures;
+mod floor;
 mod host_mounts;
 mod launcher;
 mod log_lines;
@@ -46,7 +47,12 @@ fn main() -> ExitCode {
 
 /// False when a promise is broken.
 fn run() -> Result<bool> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    if program.ends_with(floor::FILE) {
+        return floor::run(&arguments).map(|()| true);
+    }
     if let Some(("plot", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return plot::run(rest).map(|()| true);
     }
@@ -79,7 +85,7 @@ fn run() -> Result<bool> {
     if !options.check {
         return Ok(true);
     }
-    Ok(all.iter().filter(|(stack, _)| stack.ours).all(|(_, figures)| promises::check(figures)))
+    Ok(promises::check(&options, &all))
 }
 
 /// Returns when somebody wants the run to end; what was started is then ended in order.

@@ -68,8 +68,7 @@ async fn all(bed: &Bed, stack: &Stack, options: &Options, launcher: &Arc<Launche
     bed.end_shims()?;
     let before = Sample::settled(bed).await?;
     warm_up(launcher, "second").await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let idle = Sample::take(bed)?;
+    let idle = Sample::settled(bed).await?;
 
     let (mut starts, mut alive, mut own) = (Vec::new(), None, None);
     for (round, &at_a_time) in options.parallel.iter().enumerate() {

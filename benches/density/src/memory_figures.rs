@@ -15,13 +15,18 @@ pub fn each(memory: &Memory, options: &Options) -> Vec<Figure> {
     let pss = |role| each(after.of(role).pss, before.of(role).pss);
     let all: f64 =
         [Role::Containerd, Role::Shims, Role::Zygote, Role::Sandboxes, Role::Guests].map(pss).iter().sum();
-    let kernel = grown(|sample| sample.host.kernel);
+    // What the stack is charged with, not what the host's kernel grew by: that is disturbed by all else on the host.
+    let kernel = grown(|sample| sample.containers.kernel + sample.sandboxes.kernel + sample.stack.kernel);
     let of = |key: &str, what: &str, value| figure(key, what, "KiB", value);
-    // Whole-host readings mean something only while nothing else on the host moves.
+    let charged = grown(|sample| sample.containers.total + sample.sandboxes.total + sample.stack.total);
+    // Whole-host readings mean something only while nothing else on the host moves: neither processes, which can be
+    // seen, nor what else takes memory, which cannot; but then the reading is far from what the stack is charged with.
+    let others = each(after.others, before.others).abs();
     let host = |key: &str, what: &str, value: f64| {
-        let disturbed = each(after.others, before.others).abs() > 0.1 * value.abs();
-        let value = if disturbed {
+        let value = if others > 0.1 * charged {
             Err("other processes of this machine grew or shrank by more than a tenth of it")
+        } else if !(0.6..1.6).contains(&(value / charged)) {
+            Err("other memory of this machine moved: it does not fit to what the cgroups are charged with")
         } else {
             Ok(value)
         };
@@ -30,18 +35,19 @@ pub fn each(memory: &Memory, options: &Options) -> Vec<Figure> {
     let mut figures = vec![
         host("mem_available", "drop of MemAvailable", each(before.host.available, after.host.available)),
         host("mem_free", "drop of MemFree", each(before.host.free, after.host.free)),
-        of("pss_kernel", "PSS and the kernel's growth together", all + kernel),
-        of("kernel", "  growth of slab, stacks, page tables, percpu", kernel),
+        of("pss_kernel", "PSS and kernel memory together", all + kernel),
+        of("kernel", "  kernel memory charged to the stack", kernel),
         of("pss", "  PSS of all processes", all),
         of("pss_guest", "    the container's own processes", pss(Role::Guests)),
         of("pss_shims", "    shims, or the server's share", pss(Role::Shims)),
         of("pss_zygote", "    the zygote's share", pss(Role::Zygote)),
         of("pss_containerd", "    growth of containerd", pss(Role::Containerd)),
         of(
-            "cgroup",
-            "memory cgroups, kernel memory included",
-            grown(|sample| sample.containers.total + sample.sandboxes.total + sample.stack.total),
+            "kernel_host",
+            "growth of the host's slab, stacks, page tables, percpu",
+            grown(|sample| sample.host.kernel),
         ),
+        of("cgroup", "memory cgroups, kernel memory included", charged),
         of("cgroup_containers", "  the container's own", grown(|sample| sample.containers.total)),
         of("cgroup_kernel", "    of which kernel memory", grown(|sample| sample.containers.kernel)),
         of("cgroup_stack", "  growth of containerd's and the shims'", grown(|sample| sample.stack.total)),

@@ -23,8 +23,8 @@ const MEMORY: [&str; 13] = [
 const STARTS: [&str; 5] = ["rate", "p50", "p99", "answer", "cpu"];
 const SERVER: [&str; 2] = ["own_p50", "own_p99"];
 
-/// The page, in Markdown. `charts`: names and titles.
-pub fn of(runs: &[Run], charts: &[(&str, &str)]) -> String {
+/// The page, in Markdown. `charts`: files and titles.
+pub fn of(runs: &[Run], charts: &[(String, String)]) -> String {
     let mut page = String::from(
         "# Benchmarks\n\n\
          Made by `make density`; do not edit. [benches/README.md](../../benches/README.md) says what each figure means and how to\n\
@@ -44,8 +44,8 @@ pub fn of(runs: &[Run], charts: &[(&str, &str)]) -> String {
             run.machine("runc"),
         );
     }
-    for (name, title) in charts {
-        let _ = writeln!(page, "![{title}]({name}.svg)\n");
+    for (file, title) in charts {
+        let _ = writeln!(page, "![{title}]({file})\n");
     }
     for run in runs {
         table(&mut page, run);

@@ -76,20 +76,27 @@ pub fn run(args: &[String]) -> Result<()> {
     let (runs, target) = (read(Path::new(source))?, Path::new(target));
     ensure!(!runs.is_empty(), "{source} holds no results");
     fs::create_dir_all(target).with_context(|| format!("make {}", target.display()))?;
-    let charts = [
-        ("memory", memory(&runs)),
-        ("free", free(&runs)),
-        ("rate", rate(&runs)),
-        ("latency", latency(&runs)),
-    ];
     let mut drawn = Vec::new();
-    for (name, chart) in &charts {
-        if chart.groups.is_empty() {
-            continue;
+    // Runs of one workload are next to each other. Bars of another one would make these too small to read.
+    for runs in runs.chunk_by(|one, other| one.text("workload") == other.text("workload")) {
+        let workload = runs.first().map_or("", |run| run.text("workload"));
+        let charts = [
+            ("memory", memory(runs)),
+            ("free", free(runs)),
+            ("rate", rate(runs)),
+            ("latency", latency(runs)),
+        ];
+        for (name, chart) in charts {
+            let file = format!("{name}-{workload}.svg");
+            let path = target.join(&file);
+            if chart.groups.is_empty() {
+                // What an earlier page showed.
+                let _ = fs::remove_file(path);
+                continue;
+            }
+            fs::write(&path, chart.svg()).with_context(|| format!("write {}", path.display()))?;
+            drawn.push((file, chart.title));
         }
-        let path = target.join(format!("{name}.svg"));
-        fs::write(&path, chart.svg()).with_context(|| format!("write {}", path.display()))?;
-        drawn.push((*name, chart.title.as_str()));
     }
     let path = target.join("README.md");
     fs::write(&path, page::of(&runs, &drawn)).with_context(|| format!("write {}", path.display()))?;
@@ -126,7 +133,7 @@ const PARTS: [(&str, &str); 6] = [
     ("pss_shims", "shims or server"),
     ("pss_zygote", "zygote"),
     ("pss_containerd", "growth of containerd"),
-    ("kernel", "kernel"),
+    ("kernel", "kernel memory"),
 ];
 
 fn memory(runs: &[Run]) -> Chart {
@@ -139,7 +146,7 @@ fn memory(runs: &[Run]) -> Chart {
         })
     };
     Chart {
-        title: "Memory of one, by who holds it: PSS of all processes and the kernel's growth".to_owned(),
+        title: "Memory of one, by who holds it: PSS of all processes and kernel memory".to_owned(),
         legend: PARTS.iter().map(|(_, name)| *name).collect(),
         groups: groups(runs, bar),
     }

@@ -50,15 +50,13 @@ impl Pods {
         let channel = containerd_client::connect(bed.socket()).await.context("connect to containerd")?;
         let logs = bed.folder.join("logs");
         std::fs::create_dir_all(&logs)?;
-        let annotations =
-            stack.annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Ok(Pods {
             channel,
             handler: stack.name.clone(),
             image: image.name().to_owned(),
             args: stack.args.clone(),
             stdin: stack.stdin,
-            annotations: annotations.collect(),
+            annotations: stack.annotations.iter().cloned().collect(),
             host_network: options.network == Network::Host,
             lines: LogLines::watch(&logs)?,
             logs,

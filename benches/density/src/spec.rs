@@ -8,7 +8,7 @@ use crate::stack::Stack;
 
 /// The spec of a container of `stack` in this cgroup. `own_network`: a network namespace of its own, else the host's.
 pub fn spec(stack: &Stack, cgroups_path: &str, own_network: bool) -> Value {
-    let annotations: BTreeMap<_, _> = stack.annotations.iter().copied().collect();
+    let annotations: BTreeMap<_, _> = stack.annotations.iter().cloned().collect();
     let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
     if own_network {
         namespaces.push("network");

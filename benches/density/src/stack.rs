@@ -20,7 +20,7 @@ pub struct Stack {
     /// What runc's shim starts, if it is not runc.
     pub program: Option<PathBuf>,
     /// Annotations that the runtime needs to know what to do.
-    pub annotations: Vec<(&'static str, &'static str)>,
+    pub annotations: Vec<(String, String)>,
     /// Pods are made through the Sandbox API.
     pub sandbox_api: bool,
     /// What its promises are about: the others are there for comparison.
@@ -71,14 +71,37 @@ pub fn stacks(options: &Options) -> Result<(Vec<Stack>, Vec<Missing>)> {
 }
 
 impl Stack {
+    /// A stack by name, and settings of ours for its pods after it: `wamr:aot=eager`.
+    ///
     /// The inner error: this machine does not have it, and why.
     fn named(name: &str, options: &Options) -> Result<Result<Stack, String>> {
+        let Some((name, settings)) = name.split_once(':') else { return Stack::plain(name, options) };
+        let mut stack = match Stack::plain(name, options)? {
+            Ok(stack) => stack,
+            missing => return Ok(missing),
+        };
+        for setting in settings.split(',') {
+            let (key, value) =
+                setting.split_once('=').with_context(|| format!("{setting:?} is not KEY=VALUE"))?;
+            let key = format!("{SETTINGS}{key}");
+            stack.annotations.retain(|(other, _)| *other != key);
+            stack.annotations.push((key, value.to_owned()));
+        }
+        // As the name of a handler and of a file.
+        stack.name += &format!("-{}", settings.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+        stack.label = stack.label.replacen(':', &format!(", {settings}:"), 1);
+        Ok(Ok(stack))
+    }
+
+    fn plain(name: &str, options: &Options) -> Result<Result<Stack, String>> {
         let native =
             |label: &str| native(options, label).map(|stack| Stack { name: name.to_owned(), ..stack });
         let wasm =
             |runtime: &str| wasm(options, runtime).map(|stack| Stack { name: name.to_owned(), ..stack });
+        // The same on every machine, whether it has the compiler or not.
+        let interpreted = vec![(format!("{SETTINGS}aot"), "off".to_owned())];
         Ok(Ok(match name {
-            "wamr" => Stack { ours: true, ..wasm("wamr")? },
+            "wamr" => Stack { ours: true, annotations: interpreted, ..wasm("wamr")? },
             "wamr-sandbox" => {
                 if (options.through, options.network) == (Through::Cri, Network::Host) {
                     return Ok(Err("containerd 2.1 ends when a pod on the host's network is made through the Sandbox API".into()));
@@ -88,7 +111,11 @@ impl Stack {
                 }
                 let stack = wasm("wamr")?;
                 let label = stack.label.replace("wamr", "wamr, Sandbox API");
-                Stack { ours: true, sandbox_api: true, label, ..stack }
+                Stack { ours: true, sandbox_api: true, annotations: interpreted, label, ..stack }
+            }
+            "floor" => {
+                let stack = wasm("floor")?;
+                Stack { label: "floor: a shim that does nothing".into(), ..stack }
             }
             "runc" => native("runc")?,
             "crun" => match program("crun") {
@@ -99,7 +126,7 @@ impl Stack {
                 Ok(crun) => Stack {
                     program: Some(crun),
                     runtime: "io.containerd.runc.v2".into(),
-                    annotations: vec![("run.oci.handler", "wasm")],
+                    annotations: vec![("run.oci.handler".into(), "wasm".into())],
                     ..wasm("crun+WasmEdge")?
                 },
                 Err(why) => return Ok(Err(why)),
@@ -187,6 +214,9 @@ fn stack(options: &Options, runtime: &str, label: String) -> Stack {
         files: Files::Tree(PathBuf::new()),
     }
 }
+
+/// What our annotations begin with.
+const SETTINGS: &str = "wamr.containerd.io/";
 
 /// An empty script, as far as a first line can be told from one.
 const PYTHON: &str = "print('hello', flush=True); import time; time.sleep(86400)";
