@@ -1,6 +1,6 @@
 //! The command line. Help, manual pages and shell completion are made of this.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -183,14 +183,23 @@ pub struct Doctor {
 /// Which containerd.
 #[derive(Debug, Args)]
 pub struct Containerd {
-    /// containerd's socket
-    #[arg(
-        long,
-        value_name = "SOCKET",
-        env = "CONTAINERD_ADDRESS",
-        default_value = "/run/containerd/containerd.sock"
-    )]
-    pub address: PathBuf,
+    /// containerd's socket, instead of the first that is there: containerd's own, that of k3s, of microk8s
+    #[arg(long, value_name = "SOCKET", env = "CONTAINERD_ADDRESS")]
+    pub address: Option<PathBuf>,
+}
+
+/// containerd's own place.
+const OWN: &str = "/run/containerd/containerd.sock";
+/// That, and those of distributions that bring a containerd of their own.
+const SOCKETS: [&str; 3] =
+    [OWN, "/run/k3s/containerd/containerd.sock", "/var/snap/microk8s/common/run/containerd.sock"];
+
+impl Containerd {
+    /// The socket that is asked for, or found.
+    pub fn socket(&self) -> PathBuf {
+        let found = || SOCKETS.into_iter().find(|socket| Path::new(socket).exists()).unwrap_or(OWN);
+        self.address.clone().unwrap_or_else(|| found().into())
+    }
 }
 
 fn interval(text: &str) -> Result<f64, String> {

@@ -19,8 +19,8 @@ use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Code, Request, Status};
 use containerd_client::types::Mount;
 
-/// containerd answers these in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// containerd answers these in milliseconds; a busy disk takes longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Manifests are smaller.
 const LARGEST_BLOB: usize = 8 << 20;
 /// How long a view may stay if this process dies.

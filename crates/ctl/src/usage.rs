@@ -117,6 +117,20 @@ mod tests {
     }
 
     #[test]
+    fn processor_time_is_read_from_either_version_of_cgroups() {
+        let folder = std::env::temp_dir().join(format!("wamrctl-usage-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        assert_eq!(cpu_of_cgroup(&folder), None);
+        fs::write(folder.join("cpu.stat"), "nr_periods 0\nthrottled_time 7\n").unwrap();
+        assert_eq!(cpu_of_cgroup(&folder), None, "v1's file of that name holds no time");
+        fs::write(folder.join("cpu.stat"), "usage_usec 1500\nuser_usec 9\n").unwrap();
+        assert_eq!(cpu_of_cgroup(&folder), Some(1_500_000));
+        fs::write(folder.join("cpuacct.usage"), "77\n").unwrap();
+        assert_eq!(cpu_of_cgroup(&folder), Some(77));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn a_process_s_name_cannot_forge_its_figures() {
         let stat = |name: &str| format!("7 ({name}) R 1 7 7 0 -1 4 0 0 0 0 150 50 0 0 20 0 1 0 9 9 9");
         let expected = Some(200 * 1_000_000_000 / rustix::param::clock_ticks_per_second());

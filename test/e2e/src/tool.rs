@@ -1,7 +1,8 @@
 //! `wamrctl`, as a person uses it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,30 @@ pub fn bed(settings: &str) -> Arc<Bed> {
 /// One whose servers compile, in this mode.
 pub fn compiling(mode: &str) -> Arc<Bed> {
     bed(&format!("aot = {mode:?}\naot_compiler = {:?}", aot_compiler()))
+}
+
+/// A program in the compiler's place: it is of the right build, and then does what a line of shell says.
+pub fn fake_compiler(bed: &Bed, line: &str) -> PathBuf {
+    let program = bed.folder().join("fake-aotc");
+    let real = aot_compiler();
+    let script = format!("#!/bin/sh\n[ \"$1\" = --identity ] && exec {real:?} --identity\n{line}\n");
+    fs::write(&program, script).expect("write a script");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("make a script executable");
+    program
+}
+
+/// Directories of the cgroups of compilers that a process started, in all hierarchies.
+pub fn compiler_cgroups(pid: i32) -> Vec<PathBuf> {
+    let name = format!("aotc-{pid}-");
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("read the mounts");
+    let roots =
+        mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|line| line.split(' ').nth(1));
+    let below = roots.map(|root| Path::new(root).join("containerd-shim-wamr"));
+    let groups =
+        below.filter_map(|path| fs::read_dir(path).ok()).flatten().flatten().map(|entry| entry.path());
+    groups
+        .filter(|path| path.file_name().is_some_and(|own| own.to_string_lossy().starts_with(&name)))
+        .collect()
 }
 
 /// The one value that it prints.

@@ -4,9 +4,10 @@
 //! Real: containerd, the shim, `wamr-aotc` with LLVM, its cgroup, the cache on disk.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use e2e::tool::compiler_cgroups;
 use e2e::{Bed, Image, Layer, Namespace, Process, aot_compiler, eventually, guest};
 
 const MIB: u64 = 1 << 20;
@@ -58,19 +59,6 @@ fn files(bed: &Bed, ending: &str) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|found| found == ending)).collect()
 }
 
-/// Directories of compilers' cgroups, in all hierarchies.
-fn compiler_cgroups(server: u32) -> Vec<PathBuf> {
-    let name = format!("aotc-{server}-");
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let roots = mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|l| l.split(' ').nth(1));
-    let below = roots.map(|root| Path::new(root).join("containerd-shim-wamr"));
-    let entries = below.filter_map(|path| fs::read_dir(path).ok()).flatten().flatten();
-    entries
-        .map(|e| e.path())
-        .filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with(&name))
-        .collect()
-}
-
 #[test]
 fn the_first_container_runs_interpreted_later_ones_compiled_and_often_started_ones_at_the_top_tier() {
     let bed = bed("");
@@ -95,7 +83,7 @@ fn the_first_container_runs_interpreted_later_ones_compiled_and_often_started_on
     let log = log(&namespace);
     assert_eq!((count(&log, "tier quick"), count(&log, "tier top")), (1, 1), "{log}");
     eventually("nothing of the compiler is left", || {
-        compiler_cgroups(namespace.server().process.pid as u32).is_empty() && files(&bed, "lock").is_empty()
+        compiler_cgroups(namespace.server().process.pid).is_empty() && files(&bed, "lock").is_empty()
     });
     for task in [first, second, third, fourth] {
         let ended = task.end();
@@ -202,7 +190,7 @@ fn a_module_that_is_too_much_for_the_compiler_is_left_alone_and_runs_interpreted
         let told = count(&log, "cannot be compiled");
         assert_eq!((told, count(&log, words)), (2, 2), "each module once: {log}");
         assert_eq!((files(&bed, "failed").len(), files(&bed, "aot").len()), (2, 0));
-        assert!(compiler_cgroups(namespace.server().process.pid as u32).is_empty());
+        assert!(compiler_cgroups(namespace.server().process.pid).is_empty());
         task.end();
     }
 }
@@ -238,17 +226,22 @@ fn two_servers_compile_one_module_once() {
     let bed = bed("aot = \"eager\"");
     let namespaces = [bed.namespace("one"), bed.namespace("two")];
     let images = namespaces.each_ref().map(|namespace| namespace.import_guests(&["wait"]));
-    std::thread::scope(|scope| {
-        for (namespace, image) in namespaces.iter().zip(&images) {
+    let compiled: Vec<usize> = std::thread::scope(|scope| {
+        let run = |(namespace, image)| {
             scope.spawn(move || {
+                let namespace: &Namespace = namespace;
                 let task = namespace.container(image, "wait", &["/bin/wait.wasm"]).start();
                 task.stdout().wait_until_it_says("ready");
                 assert!(runs_compiled(&task.process()));
+                // The log goes with the server, which ends soon after its container.
+                let compiled = count(&log(namespace), "is compiled");
                 task.end();
-            });
-        }
+                compiled
+            })
+        };
+        let threads: Vec<_> = namespaces.iter().zip(&images).map(run).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let compiled = namespaces.each_ref().map(|namespace| count(&log(namespace), "is compiled"));
     assert_eq!(compiled.iter().sum::<usize>(), 1, "{compiled:?}");
 }
 

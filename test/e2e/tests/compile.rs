@@ -3,10 +3,9 @@
 //! Real: containerd with its images and snapshots, `wamr-aotc` in its cgroup, the cache, servers.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use e2e::tool::{compiling, files, guest_digest, json, run_once, wamrctl};
-use e2e::{Image, Layer, Process, aot_compiler, busybox_bytes, guest, wait_for};
+use e2e::tool::{compiler_cgroups, compiling, fake_compiler, files, guest_digest, json, run_once, wamrctl};
+use e2e::{Bed, Image, Layer, Process, busybox_bytes, guest, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -44,6 +43,13 @@ fn a_module_s_file_is_compiled_into_what_the_first_container_runs() {
     assert!(output.code == 1 && output.stderr.contains("/nonexistent/wamr-aotc"), "{output:?}");
 }
 
+/// What of a bed, or of the tool, is mounted where all see it.
+fn mounts_of(bed: &Bed) -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let ours = |line: &&str| line.contains(&bed.folder().display().to_string()) || line.contains("wamrctl");
+    mounts.lines().filter(ours).map(str::to_owned).collect()
+}
+
 #[test]
 fn an_image_s_module_is_compiled_and_nothing_of_the_view_is_left() {
     let bed = compiling("background");
@@ -53,7 +59,7 @@ fn an_image_s_module_is_compiled_and_nothing_of_the_view_is_left() {
     let [lower, upper] = layers;
     let image = Image::new("e2e.local/app:1").layer(lower).layer(upper).entrypoint(&["app.wasm"]);
     namespace.import(&image);
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = mounts_of(&bed);
     let compile = |more: &[&str]| {
         let args = [&["compile", "-n", &namespace.name, "--tier", "top"], more].concat();
         json(&bed, &args)
@@ -70,7 +76,7 @@ fn an_image_s_module_is_compiled_and_nothing_of_the_view_is_left() {
     let snapshots = namespace.ctr().run(&["snapshots", "ls"]).succeeded().text();
     let leases = namespace.ctr().run(&["leases", "ls"]).succeeded().text();
     assert!(!snapshots.contains("wamrctl") && !leases.contains("wamrctl"), "{snapshots}{leases}");
-    assert_eq!(fs::read_to_string("/proc/self/mounts").unwrap(), mounts);
+    assert_eq!(mounts_of(&bed), mounts);
 
     let task = namespace.container(&image, "first", &["app.wasm"]).start();
     task.stdout().wait_until_it_says("ready");
@@ -101,13 +107,7 @@ fn an_image_s_module_is_compiled_and_nothing_of_the_view_is_left() {
 fn an_interrupted_compile_ends_its_compiler_and_leaves_no_cgroup() {
     let bed = compiling("background");
     // A compiler that takes for ever.
-    let program = bed.folder().join("slow");
-    let script = format!(
-        "#!/bin/sh\n[ \"$1\" = --identity ] && exec {:?} --identity\nexec sleep 1000\n",
-        aot_compiler()
-    );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = fake_compiler(&bed, "exec sleep 1000");
     bed.configure(&format!("aot_cache = {:?}\naot_compiler = {program:?}", bed.folder().join("aot")));
     let file = bed.folder().join("wait.wasm");
     fs::write(&file, guest("wait")).unwrap();
@@ -124,15 +124,4 @@ fn an_interrupted_compile_ends_its_compiler_and_leaves_no_cgroup() {
         assert!(!compiler.is_there() && compiler_cgroups(tool.pid).is_empty());
     }
     assert_eq!(fs::read_dir(bed.folder().join("aot")).unwrap().count(), 0, "no draft, no lock, no failure");
-}
-
-/// Directories of a process's compilers, in all hierarchies.
-fn compiler_cgroups(pid: i32) -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let roots =
-        mounts.lines().filter(|line| line.contains(" cgroup")).filter_map(|line| line.split(' ').nth(1));
-    let below = roots.map(|root| Path::new(root).join("containerd-shim-wamr"));
-    let groups =
-        below.filter_map(|path| fs::read_dir(path).ok()).flatten().flatten().map(|entry| entry.path());
-    groups.filter(|path| path.to_string_lossy().contains(&format!("aotc-{pid}-"))).collect()
 }

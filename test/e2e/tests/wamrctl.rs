@@ -8,7 +8,9 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use e2e::tool::{bed, compiling, files, find, guest_digest, json, run_once, wamrctl, wamrctl_json};
+use e2e::tool::{
+    bed, compiling, fake_compiler, files, find, guest_digest, json, run_once, wamrctl, wamrctl_json,
+};
 use e2e::{aot_compiler, eventually, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -190,13 +192,7 @@ fn the_cache_can_be_listed_verified_and_cleared_and_is_filled_again() {
 fn a_module_that_cannot_be_compiled_is_shown_with_the_reason_and_tried_again_when_it_is_forgotten() {
     let bed = compiling("eager");
     // Fails for every module, as a compiler with a fault would: its words become the reason.
-    let program = bed.folder().join("refuses");
-    let script = format!(
-        "#!/bin/sh\n[ \"$1\" = --identity ] && exec {:?} --identity\necho no way >&2; exit 1\n",
-        aot_compiler()
-    );
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let program = fake_compiler(&bed, "echo no way >&2; exit 1");
     let cache = bed.folder().join("aot");
     let settings = |compiler: &Path| {
         format!("linger = 1\naot = \"eager\"\naot_cache = {cache:?}\naot_compiler = {compiler:?}")

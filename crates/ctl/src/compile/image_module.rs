@@ -63,7 +63,7 @@ struct Layers {
 /// # Errors
 /// In words, what is missing and how to get it.
 pub fn open(asked: &Compile, modules: &Modules) -> Result<Module, String> {
-    let containerd = Containerd::connect(&asked.containerd.address)?;
+    let containerd = Containerd::connect(&asked.containerd.socket())?;
     let space = containerd.namespace(&asked.namespace);
     let (name, top) = find(&space, &asked.what, &asked.namespace)?;
     let configuration = configuration(&space, &top)?;

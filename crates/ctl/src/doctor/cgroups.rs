@@ -5,7 +5,11 @@ use std::path::Path;
 
 use cgroup::{Controller, Host, Version};
 
+use toml::{Table, Value};
+
 use super::Check;
+
+const KUBELET: &str = "/var/lib/kubelet/config.yaml";
 
 /// One line each.
 pub fn examine() -> Vec<Check> {
@@ -58,7 +62,7 @@ fn controllers(host: &Host) -> Check {
 fn driver(version: Version) -> Check {
     let name = "cgroup driver";
     let systemd = Path::new("/run/systemd/system").is_dir();
-    let kubelet = fs::read_to_string("/var/lib/kubelet/config.yaml").ok();
+    let kubelet = fs::read_to_string(KUBELET).ok();
     let kubelet = kubelet.as_deref().map(kubelet_driver);
     match (systemd, kubelet) {
         (true, Some("cgroupfs")) if version == Version::V2 => Check::warning(
@@ -79,6 +83,33 @@ fn driver(version: Version) -> Check {
     }
 }
 
+/// Whether kubelet and containerd mean the same for containers of runc. Both have to be there.
+pub fn agreement(runtimes: &Table, file: &str) -> Option<Check> {
+    let kubelet = kubelet_driver(&fs::read_to_string(KUBELET).ok()?);
+    compare(kubelet, runtimes, file)
+}
+
+fn compare(kubelet: &str, runtimes: &Table, file: &str) -> Option<Check> {
+    let name = "cgroup drivers";
+    let is_runc = |runtime: &&Value| {
+        runtime.get("runtime_type").and_then(Value::as_str) == Some("io.containerd.runc.v2")
+    };
+    let runc = runtimes.values().find(is_runc)?;
+    let systemd =
+        runc.get("options").and_then(|options| options.get("SystemdCgroup")).and_then(Value::as_bool);
+    let containerd = if systemd == Some(true) { "systemd" } else { "cgroupfs" };
+    Some(match kubelet == containerd {
+        true => Check::ok(name, format!("{containerd}, for kubelet and runc")),
+        false => Check::warning(
+            name,
+            format!(
+                "the kubelet has {kubelet}, and runc in {file} has {containerd}: native pods may not start"
+            ),
+            format!("set SystemdCgroup = {} in the options of runc in {file}", kubelet == "systemd"),
+        ),
+    })
+}
+
 /// `cgroupDriver` of a `KubeletConfiguration`; the kubelet's default is cgroupfs.
 fn kubelet_driver(config: &str) -> &'static str {
     let value = config.lines().find_map(|line| line.trim().strip_prefix("cgroupDriver:"));
@@ -91,6 +122,21 @@ fn kubelet_driver(config: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn kubelet_and_runc_have_to_agree() {
+        let runtimes = |options: &str| {
+            format!("[runc]\nruntime_type = 'io.containerd.runc.v2'\n[runc.options]\n{options}\n")
+                .parse()
+                .unwrap()
+        };
+        let verdict = |kubelet, options| compare(kubelet, &runtimes(options), "f").unwrap().verdict;
+        assert_eq!(verdict("systemd", "SystemdCgroup = true"), Verdict::Ok);
+        assert_eq!(verdict("cgroupfs", ""), Verdict::Ok);
+        assert_eq!(verdict("systemd", ""), Verdict::Warning);
+        assert_eq!(verdict("cgroupfs", "SystemdCgroup = true"), Verdict::Warning);
+    }
 
     #[test]
     fn the_kubelet_s_driver_is_read_from_its_configuration() {

@@ -5,7 +5,7 @@ use std::process::Command;
 use toml::{Table, Value};
 
 use super::daemon::Daemon;
-use super::{Check, networks};
+use super::{Check, cgroups, networks};
 use crate::program;
 
 const NAME: &str = "RuntimeClass handler";
@@ -32,6 +32,7 @@ pub fn examine(daemon: &Daemon) -> Vec<Check> {
     match text.parse::<Table>() {
         Ok(config) => {
             let mut checks = vec![judge(&config, &shown)];
+            checks.extend(runtimes(&config).and_then(|runtimes| cgroups::agreement(runtimes, &shown)));
             checks.extend(networks::examine(&config, daemon));
             checks
         }

@@ -95,33 +95,30 @@ fn overlay() -> Check {
 }
 
 fn seccomp() -> Check {
-    let name = "seccomp";
     let actions = fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default();
-    let missing: Vec<&str> = ["kill_process", "errno"]
-        .into_iter()
-        .filter(|action| !actions.split_whitespace().any(|a| a == *action))
-        .collect();
-    match missing.is_empty() {
-        true => Check::ok(name, "system call filters can be installed"),
-        false => Check::problem(
-            name,
-            format!("the kernel has no {}", missing.join(", ")),
-            "use a kernel with CONFIG_SECCOMP_FILTER",
-        ),
-    }
+    let has = |action: &str| actions.split_whitespace().any(|known| known == action);
+    all("seccomp", &["kill_process", "errno"], has, "CONFIG_SECCOMP_FILTER")
 }
 
 fn namespaces() -> Check {
-    let name = "namespaces";
-    let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
-    let missing = kinds.iter().filter(|kind| fs::symlink_metadata(format!("/proc/self/ns/{kind}")).is_err());
-    let missing: Vec<&str> = missing.copied().collect();
+    let has = |kind: &str| fs::symlink_metadata(format!("/proc/self/ns/{kind}")).is_ok();
+    all(
+        "namespaces",
+        &["cgroup", "ipc", "mnt", "net", "pid", "uts"],
+        has,
+        "CONFIG_NAMESPACES and all kinds of them",
+    )
+}
+
+/// A check for several things that the kernel has or has not.
+fn all(name: &'static str, things: &[&str], has: impl Fn(&str) -> bool, option: &str) -> Check {
+    let missing: Vec<&str> = things.iter().filter(|thing| !has(thing)).copied().collect();
     match missing.is_empty() {
-        true => Check::ok(name, kinds.join(", ")),
+        true => Check::ok(name, things.join(", ")),
         false => Check::problem(
             name,
             format!("the kernel has no {}", missing.join(", ")),
-            "use a kernel with CONFIG_NAMESPACES and all kinds of them",
+            format!("use a kernel with {option}"),
         ),
     }
 }

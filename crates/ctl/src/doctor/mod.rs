@@ -86,11 +86,11 @@ fn examine(asked: &Doctor) -> Vec<Check> {
     }
     checks.extend(kernel::examine());
     checks.extend(cgroups::examine());
-    let address = &asked.containerd.address;
-    let connection = Containerd::connect(address);
+    let address = asked.containerd.socket();
+    let connection = Containerd::connect(&address);
     checks.extend(daemon::examine(connection.as_ref()));
     if connection.is_ok() {
-        let daemon = Daemon::find(address);
+        let daemon = Daemon::find(&address);
         match &daemon {
             Ok(daemon) => {
                 checks.push(shim_program::examine(daemon));
