@@ -26,12 +26,18 @@
 /* Above it: what an access of 16 bytes at the last address touches, and the pages below. */
 #define GUARD_PAGES 64
 #define TAIL_SIZE (MB)
-/* The program and the C library's heap lie below that. */
-#define LOWEST (256 * MB)
-/* Half of the last 2 MiB is the heap's, half the linear memory's. */
-#define HIGHEST_LINEAR (GB - MB)
 /* Places there are to choose from, 2 MiB each: guests of one zygote share a layout, zygotes do not. */
 #define PLACES 128
+/* Room below the linear memory where none of them is free. */
+#define ANYWHERE (512 * MB)
+
+/* Where it may lie. The program lies below both. The kernel puts the C library's heap anywhere in the GiB behind the program,
+ * so it may be in the way of the first, hardly of the second. Of the last 2 MiB before `linear`, half is our heap's and half
+ * the linear memory's. Both end within the first 2 GiB: compiled code refers to its own data by 32 bits. */
+static const struct {
+    uintptr_t lowest;
+    uintptr_t highest_linear;
+} ranges[] = { { 256 * MB, GB - MB }, { 1280 * MB, 2 * GB - MB } };
 
 static struct {
     uintptr_t bottom;
@@ -55,32 +61,41 @@ reserve(uintptr_t at, size_t size, int flags)
     return mmap((void *)at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
 }
 
+static void
+take(uintptr_t bottom, uintptr_t linear)
+{
+    window.bottom = bottom;
+    window.linear = linear;
+    window.accessible = linear;
+    window.low = linear - 8;
+}
+
 void
 window_reserve(void)
 {
-    uintptr_t linear, size;
     uint8 place = 0;
-    void *got;
 
     if (window.linear)
         return;
     /* Without randomness it is the highest place. */
     if (getrandom(&place, sizeof(place), GRND_NONBLOCK) != sizeof(place))
         place = 0;
-    linear = HIGHEST_LINEAR - (place % PLACES) * 2 * MB;
-    size = linear - LOWEST + LINEAR_SIZE + TAIL_SIZE;
-    got = reserve(LOWEST, size, MAP_FIXED_NOREPLACE);
-    if (got != (void *)LOWEST) {
-        if (got != MAP_FAILED)
+    place %= PLACES;
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]) && !window.linear; i++) {
+        uintptr_t lowest = ranges[i].lowest, linear = ranges[i].highest_linear - place * 2 * MB;
+        size_t size = linear - lowest + LINEAR_SIZE + TAIL_SIZE;
+        void *got = reserve(lowest, size, MAP_FIXED_NOREPLACE);
+        if (got == (void *)lowest)
+            take(lowest, linear);
+        else if (got != MAP_FAILED)
             munmap(got, size);
-        got = reserve(0, size, 0);
-        if (got == MAP_FAILED)
-            return;
     }
-    window.bottom = (uintptr_t)got;
-    window.linear = window.bottom + (linear - LOWEST);
-    window.accessible = window.linear;
-    window.low = window.linear - 8;
+    if (!window.linear) {
+        /* Compiled code is not loaded there: what its relocations have to reach is too far. */
+        void *got = reserve(0, ANYWHERE + LINEAR_SIZE + TAIL_SIZE, 0);
+        if (got != MAP_FAILED)
+            take((uintptr_t)got, (uintptr_t)got + ANYWHERE);
+    }
 }
 
 void *
