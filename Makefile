@@ -5,7 +5,7 @@ TEST ?=
 N ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-load test-cri test-cgroup2 test-kubernetes build build-aotc lint bench density clean packages
+.PHONY: help run test test-load test-cri test-cgroup2 test-kubernetes build build-aotc lint bench density bench-cpu clean packages
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: ## N containers through containerd: memory and start latency, beside runc
 
 density: ## All forms of that: CRI and ctr, 10, 100 and 400, other workloads, with charts in docs/benchmarks (N=100 FORM=cri-host pick)
 	@benches/density.sh "$(if $(filter-out file default,$(origin N)),$(N),all)" $(FORM)
+
+bench-cpu: packages ## Speed of guests: interpreted, at each tier, native -O3, wasmtime; what compiling costs (ARGS="--check")
+	@benches/cpu/run.sh $(ARGS)
 
 clean: ## Remove what was built here (downloads stay in the cache outside the checkout)
 	cargo clean

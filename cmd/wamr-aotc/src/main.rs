@@ -88,6 +88,16 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
     Ok(Order::Compile(Options { tier, segue, cgroups, confined }))
 }
 
+/// Ends this process by a signal. Returns only if that does not.
+fn end_by(signal: i32) -> Failure {
+    // SAFETY: plain numbers; the signal's default action ends the process.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+    Failure::Module(format!("a part of the compiler was ended by signal {signal}"))
+}
+
 fn line(text: &str) -> String {
     format!("{text}\n")
 }
@@ -115,6 +125,11 @@ fn compile(options: &Options) -> Result<(), Failure> {
     let compiler = aotc::Compiler::start().map_err(|e| machine(e.to_string()))?;
     let written = compiler
         .compile(module, options.tier, options.segue, |code| std::io::stdout().lock().write_all(code))
-        .map_err(|e| Failure::Module(e.to_string()))?;
+        .map_err(|e| match e {
+            aotc::Error::Machine(e) => machine(e.to_string()),
+            // Ends as that part of it did, so that whoever started it sees why.
+            aotc::Error::Killed(signal) => end_by(signal),
+            e => Failure::Module(e.to_string()),
+        })?;
     written.map_err(|e| machine(format!("write the code: {e}")))
 }

@@ -22,11 +22,12 @@ impl Key {
     #[must_use]
     pub fn new(module: &[u8; 32], runtime: &str, target: &Target, tier: Tier) -> Key {
         let text = format!(
-            "wamr-aot {LAYOUT}\nmodule sha256:{}\nwamr {runtime}\n{}options level {} passes {} segue {}\ntier {}\n",
+            "wamr-aot {LAYOUT}\nmodule sha256:{}\nwamr {runtime}\n{}options level {} passes {} flags {} segue {}\ntier {}\n",
             hex(module),
             target.lines(),
             tier.level(),
             tier.passes().unwrap_or("default"),
+            tier.flags().unwrap_or("default"),
             tier.segue(target),
             tier.name(),
         );

@@ -1,35 +1,13 @@
-//! The call into C.
+//! From a module to an AOT file.
 
-use std::ffi::{CStr, CString, c_char};
 use std::marker::PhantomData;
 
 use aot::Tier;
 
-/// `aotc_options` of glue/aotc.h.
-#[repr(C)]
-struct Options {
-    level: u32,
-    passes: *const c_char,
-    segue: bool,
-}
-
-/// `aotc_outcome`.
-const DONE: u32 = 0;
-const TAIL_CALLS: u32 = 2;
-
-unsafe extern "C" {
-    fn aotc_init() -> bool;
-    fn aotc_compile(
-        wasm: *mut u8,
-        wasm_size: u32,
-        options: *const Options,
-        aot: *mut *mut u8,
-        aot_size: *mut u32,
-        error: *mut c_char,
-        error_size: u32,
-    ) -> u32;
-    fn aotc_free(aot: *mut u8);
-}
+use crate::ffi::{self, Code, Module};
+use crate::merge::merge;
+use crate::parts::parts;
+use crate::workers::{self, Failure};
 
 /// Why there is no code.
 #[derive(Debug, thiserror::Error)]
@@ -37,108 +15,96 @@ pub enum Error {
     /// LLVM or WAMR did not start.
     #[error("the compiler cannot be started: out of memory")]
     Init,
-    /// More than WAMR can address.
-    #[error("the module has {0} bytes; 4 GiB is the most")]
-    TooLarge(usize),
     /// The compiler's own words.
     #[error("{0}")]
     Refused(String),
+    /// A signal ended a process that compiled a part.
+    #[error("a part of the compiler was ended by signal {0}")]
+    Killed(i32),
+    /// The machine's fault.
+    #[error("compile in several processes: {0}")]
+    Machine(std::io::Error),
 }
 
-/// The compiler, started. Belongs to the thread that made it.
+/// The compiler, started. Belongs to the thread that made it, which must be the only one.
 #[derive(Debug)]
 pub struct Compiler {
     not_send: PhantomData<*mut ()>,
 }
 
+/// What a worker leaves in place of an object.
+const TAIL_CALLS: &[u8] = b"tail calls";
+
 impl Compiler {
-    /// Starts LLVM and WAMR. To be called once per process, before it is confined.
+    /// Starts LLVM and WAMR. To be called once per process, after it is confined.
     ///
     /// # Errors
     /// [`Error::Init`].
     pub fn start() -> Result<Compiler, Error> {
-        // SAFETY: takes nothing; the one caller is `main`.
-        if unsafe { aotc_init() } { Ok(Compiler { not_send: PhantomData }) } else { Err(Error::Init) }
+        if ffi::init() { Ok(Compiler { not_send: PhantomData }) } else { Err(Error::Init) }
     }
 
     /// Compiles a module for the processor this runs on, and passes the code to `take`. With `segue`, the code runs only
     /// where user programs may write the GS base. A module with tail calls gets the top tier's code in any case: only
-    /// there do they keep the stack from growing.
+    /// there do they keep the stack from growing. Parts of a large module are compiled by forks of this process.
     ///
     /// A hostile module may crash or hang it.
     ///
     /// # Errors
-    /// [`Error::TooLarge`]; [`Error::Refused`].
+    /// All but [`Error::Init`].
     pub fn compile<T>(
         &self,
-        mut wasm: Vec<u8>,
+        wasm: Vec<u8>,
         tier: Tier,
         segue: bool,
         take: impl FnOnce(&[u8]) -> T,
     ) -> Result<T, Error> {
         let untouched = (tier == Tier::Quick).then(|| wasm.clone());
-        match (self.attempt(&mut wasm, tier, segue)?, untouched) {
+        match (attempt(wasm, tier, segue)?, untouched) {
             (Some(code), _) => Ok(take(code.bytes())),
-            (None, Some(mut wasm)) => match self.attempt(&mut wasm, Tier::Top, segue)? {
-                Some(code) => Ok(take(code.bytes())),
-                None => Err(Error::Refused("tail calls".to_owned())),
-            },
+            (None, Some(wasm)) => self.compile(wasm, Tier::Top, segue, take),
             (None, None) => Err(Error::Refused("tail calls".to_owned())),
         }
     }
+}
 
-    /// `None` if this tier is not for the module's tail calls. WAMR edits the bytes.
-    fn attempt(&self, wasm: &mut [u8], tier: Tier, segue: bool) -> Result<Option<Code>, Error> {
-        let size = u32::try_from(wasm.len()).map_err(|_| Error::TooLarge(wasm.len()))?;
-        let passes = tier.passes().and_then(|passes| CString::new(passes).ok());
-        let options = Options {
-            level: tier.level(),
-            passes: passes.as_ref().map_or(std::ptr::null(), |passes| passes.as_ptr()),
-            segue,
-        };
-        let (mut aot, mut aot_size) = (std::ptr::null_mut(), 0);
-        let mut reason: [c_char; 512] = [0; 512];
-        // SAFETY: the bytes are writable and of this size; `passes` lives beyond the call; all results have room,
-        // and the reason ends with NUL because the array is zero and the size given is one less.
-        let outcome = unsafe {
-            aotc_compile(
-                wasm.as_mut_ptr(),
-                size,
-                &options,
-                &mut aot,
-                &mut aot_size,
-                reason.as_mut_ptr(),
-                reason.len() as u32 - 1,
-            )
-        };
-        match outcome {
-            DONE => Ok(Some(Code { start: aot, size: aot_size as usize })),
-            TAIL_CALLS => Ok(None),
-            _ => {
-                // SAFETY: see above.
-                let reason = unsafe { CStr::from_ptr(reason.as_ptr()) };
-                Err(Error::Refused(reason.to_string_lossy().into_owned()))
+/// `None` if this tier is not for the module's tail calls.
+fn attempt(mut wasm: Vec<u8>, tier: Tier, segue: bool) -> Result<Option<Code>, Error> {
+    let refused = |failure| match failure {
+        ffi::Failure::Refused(why) => Some(Error::Refused(why)),
+        ffi::Failure::TailCalls => None,
+    };
+    let module = match Module::open(&mut wasm, tier, segue) {
+        Ok(module) => module,
+        Err(failure) => return refused(failure).map_or(Ok(None), Err),
+    };
+    let parts = parts(&module.sizes());
+    let objects = match parts.as_slice() {
+        [all] => match module.object(all) {
+            Ok(object) => vec![object.to_vec()],
+            Err(failure) => return refused(failure).map_or(Ok(None), Err),
+        },
+        parts => {
+            let work = |part: &_, leave: &mut dyn FnMut(&[u8])| match module.object(part) {
+                Ok(object) => {
+                    leave(object);
+                    Ok(())
+                }
+                Err(ffi::Failure::Refused(why)) => Err(why.into_bytes()),
+                Err(ffi::Failure::TailCalls) => Err(TAIL_CALLS.to_vec()),
+            };
+            match workers::run(parts, work) {
+                Ok(objects) => objects,
+                Err(Failure::Work(words)) if words == TAIL_CALLS => return Ok(None),
+                Err(Failure::Work(words)) => {
+                    return Err(Error::Refused(String::from_utf8_lossy(&words).into_owned()));
+                }
+                Err(Failure::Killed(signal)) => return Err(Error::Killed(signal)),
+                Err(Failure::Machine(e)) => return Err(Error::Machine(e)),
             }
         }
-    }
-}
-
-/// What WAMR has allocated for an AOT file.
-struct Code {
-    start: *mut u8,
-    size: usize,
-}
-
-impl Code {
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: so many bytes are there, which are ours until they are freed.
-        unsafe { std::slice::from_raw_parts(self.start, self.size) }
-    }
-}
-
-impl Drop for Code {
-    fn drop(&mut self) {
-        // SAFETY: allocated by `aotc_compile`, not freed before.
-        unsafe { aotc_free(self.start) };
-    }
+    };
+    let merged = merge(objects.iter().map(Vec::as_slice)).map_err(Error::Refused)?;
+    drop(objects);
+    module.finish(&merged).map(Some).or_else(|failure| refused(failure).map_or(Ok(None), Err))
 }

@@ -4,7 +4,10 @@ use crate::Error;
 use crate::filter_program::{Label, Program};
 use crate::syscall_filter::{Filter, THREAD, numbers};
 
-/// Memory, threads, the clock, the own end, and bytes through descriptors that are open already.
+/// What the C library's fork passes to clone. A fork is confined as its parent is.
+const FORK: i32 = libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+
+/// Memory, threads, forks, the clock, the own end, and bytes through descriptors that are open already.
 const COMPUTING: &[libc::c_long] = &[
     libc::SYS_read,
     libc::SYS_write,
@@ -22,6 +25,8 @@ const COMPUTING: &[libc::c_long] = &[
     libc::SYS_sched_getaffinity,
     libc::SYS_gettid,
     libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_wait4,
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_clock_gettime,
@@ -49,10 +54,16 @@ impl Filter {
                 (libc::SYS_mprotect, not_executable),
                 (
                     libc::SYS_clone,
-                    program.one_of_wide(0, &numbers([THREAD, THREAD | libc::CLONE_DETACHED]), program.allow),
+                    program.one_of_wide(
+                        0,
+                        &numbers([THREAD, THREAD | libc::CLONE_DETACHED, FORK]),
+                        program.allow,
+                    ),
                 ),
                 (libc::SYS_clone3, program.unknown),
                 (libc::SYS_prlimit64, program.one_of(0, &[0], no_new_limit)),
+                // A fork ends with its parent.
+                (libc::SYS_prctl, program.one_of(0, &[libc::PR_SET_PDEATHSIG as u32], program.allow)),
                 (libc::SYS_tgkill, own_process),
             ]
         })

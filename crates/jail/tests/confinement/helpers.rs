@@ -72,6 +72,15 @@ fn a_secluded_helper_computes_and_writes_and_does_nothing_else() {
         let thread = std::thread::spawn(|| vec![1_u8; 1 << 20].len()).join().unwrap();
         assert_eq!(thread, 1 << 20, "memory and threads are there");
         let path = c"/".as_ptr() as i64;
+        // SAFETY: the thread above has ended.
+        let fork = unsafe { libc::fork() };
+        if fork == 0 {
+            // SAFETY: plain numbers.
+            let bound = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let opened = call(libc::SYS_openat, &[libc::AT_FDCWD.into(), path, 0]);
+            exit(if bound == 0 && opened == "EPERM" { 7 } else { 8 });
+        }
+        assert_eq!(libc::WEXITSTATUS(wait(fork)), 7, "a fork is bound to its parent and as confined");
         let refused = [
             call(libc::SYS_openat, &[libc::AT_FDCWD.into(), path, 0]),
             call(libc::SYS_socket, &[libc::AF_UNIX.into(), libc::SOCK_STREAM.into(), 0]),
