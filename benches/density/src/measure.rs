@@ -68,6 +68,8 @@ async fn all(bed: &Bed, stack: &Stack, options: &Options, launcher: &Arc<Launche
     bed.end_shims()?;
     let before = Sample::settled(bed).await?;
     warm_up(launcher, "second").await?;
+    // A server gives memory back three seconds after a removal.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     let idle = Sample::settled(bed).await?;
 
     let (mut starts, mut alive, mut own) = (Vec::new(), None, None);

@@ -7,7 +7,7 @@
  *
  * The heap grows down towards `bottom`, so the first pages of the heap and of the linear memory, which are all a
  * small guest touches, share one page of page tables. The range lies low, where the program's own data shares
- * the next level with it. Nothing of it is accessible, and so costs anything, before it is used.
+ * the next levels with it. Nothing of it is accessible, and so costs anything, before it is used.
  */
 
 #include "glue.h"
@@ -15,6 +15,7 @@
 
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "bh_platform.h"
 
@@ -197,10 +198,20 @@ wamr_os_mmap(void *hint, size_t size, int prot, int flags, os_file_handle file);
 void
 wamr_os_munmap(void *address, size_t size);
 
+/* The signal stack of the engine's first thread. On its own it would be all that is in the kernel's usual place for
+ * mappings, and cost each process three pages of page tables. In a section of its own, as it is no variable that an
+ * image would have to restore. */
+static _Alignas(4096) char signal_stack[32 * 1024] __attribute__((section(".bss.signal_stack")));
+static bool signal_stack_taken;
+
 void *
 os_mmap(void *hint, size_t size, int prot, int flags, os_file_handle file)
 {
     void *mapped = NULL;
+
+    if (!hint && size == sizeof(signal_stack) && prot == (MMAP_PROT_READ | MMAP_PROT_WRITE)
+        && !__atomic_exchange_n(&signal_stack_taken, true, __ATOMIC_ACQUIRE))
+        return signal_stack;
 
     if (!hint && prot == MMAP_PROT_NONE && flags == MMAP_MAP_NONE)
         mapped = take_inside(size);
@@ -215,6 +226,11 @@ os_mmap(void *hint, size_t size, int prot, int flags, os_file_handle file)
 void
 os_munmap(void *address, size_t size)
 {
+    if (address == signal_stack) {
+        memset(signal_stack, 0, sizeof(signal_stack));
+        __atomic_store_n(&signal_stack_taken, false, __ATOMIC_RELEASE);
+        return;
+    }
     if (is_inside((uintptr_t)address)) {
         give_back((uintptr_t)address, size);
         return;

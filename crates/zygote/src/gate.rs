@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::code;
 
 /// What a container process says once, when it stands before its guest's first instruction.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -120,6 +121,8 @@ impl Gate {
 /// In the container process: says that it is ready and waits to be started. False when the server is gone.
 pub(crate) fn ready_and_wait(gate: BorrowedFd<'_>, ready: Ready) -> bool {
     say(gate, &Word::Ready(ready));
+    // While the server is told and Start is on its way.
+    code::let_go();
     let mut byte = [0u8];
     loop {
         match recv(gate.as_fd(), &mut byte, RecvFlags::empty()) {

@@ -21,6 +21,7 @@
 //! `server half`: [`Zygote`], [`Forked`]. `zygote half`: [`serve`].
 
 mod builder;
+mod code;
 mod container;
 mod frame;
 mod gate;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use jail::{Descriptors, NamespaceKind};
 use serde::{Deserialize, Serialize};
 
+use crate::code;
 use crate::request::{DescriptorMap, ForkRequest};
 use crate::{container, frame};
 
@@ -48,6 +49,8 @@ pub fn serve(socket: OwnedFd) -> Result<(), String> {
         std::fs::File::open("/proc/self/ns/pid").map_err(|e| format!("open /proc/self/ns/pid: {e}"))?.into();
     // Lives as long as the process, and so as long as what its children make of it.
     let warm: &'static Warm = Box::leak(Box::new(warm_up()?));
+    // Of what warming up ran little is needed again.
+    code::let_go();
     loop {
         let Some(mut request) = frame::receive(socket.as_fd()).map_err(|e| e.to_string())? else {
             return Ok(());

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::blocking::blocking;
 
-/// After the first removal. A burst of removals is one occasion, and a server that does nothing is not woken.
+/// After the server's start and after the first removal. A burst of removals is one occasion, and a server that does nothing is not woken.
 const AFTER: Duration = Duration::from_secs(3);
 
 /// Knows that something was removed.
@@ -26,7 +26,7 @@ impl Quiet {
 /// As long as the server lives.
 pub async fn give_memory_back(server: Arc<super::Server>) {
     loop {
-        server.quiet.removed.notified().await;
+        // The first time for what starting needed.
         tokio::time::sleep(AFTER).await;
         // Cannot fail.
         let _ = blocking(|| {
@@ -34,5 +34,6 @@ pub async fn give_memory_back(server: Arc<super::Server>) {
             Ok(())
         })
         .await;
+        server.quiet.removed.notified().await;
     }
 }
