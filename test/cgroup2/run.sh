@@ -49,6 +49,7 @@ trap finish EXIT
 # The second disk: what is under test.
 mkdir -p "$work/disk"/{bin,guests}
 cp "$shim" "$work/disk/bin/containerd-shim-wamr-v1"
+cp "$(dirname "$shim")/wamrctl" "$work/disk/bin/"
 cp "$tests" "$work/disk/bin/cgroup-tests"
 cp -r "$here/guest" "$work/disk/guest"
 for guest in hello exit wait grow dirty; do

@@ -24,6 +24,15 @@ verdict "metrics are those of v2"
 why=$(ctr task metrics --format json limited 2>&1)
 equal "$(printf %s "$why" | tr ',{' '\n\n' | sed -n 's/.*"usage_limit": *//p' | tr -d '}')" 33554432; verdict "the memory limit is in them"
 
+why=$(wamrctl ps 2>&1) && echo "$why" | grep -q "limited .* running .* $pid .* interpreter"; verdict "wamrctl ps shows it"
+shown() { printf %s "$why" | tr ',{}' '\n\n\n' | sed -n "s/^\"$1\": *//p"; }
+why=$(wamrctl --json ps 2>&1)
+equal "$(shown private_kib)" "$(awk '/^Private_/ { sum += $2 } END { print sum }' "/proc/$pid/smaps_rollup")"; verdict "with its private memory"
+why=$(wamrctl --json ps 2>&1)
+equal "$(shown cpu_ns)" "$(sed -n 's/^usage_usec //p' $group/cpu.stat)000"; verdict "and the processor time of its cgroup"
+why=$(wamrctl doctor 2>&1)
+echo "$why" | grep -q '^ok .*cgroups .*v2 with' && echo "$why" | grep -q '^ok .*cgroup driver .*cgroupfs'; verdict "wamrctl doctor says so"
+
 why=$(ctr task pause limited 2>&1); verdict "it can be paused"
 equal "$(sed -n 's/^frozen //p' $group/cgroup.events)" 1; verdict "the kernel says it is frozen"
 equal "$(state_of limited)" PAUSED; verdict "its state is PAUSED"

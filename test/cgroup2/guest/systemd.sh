@@ -23,6 +23,9 @@ equal "$(property $scope MemoryMax) $(property $scope CPUQuotaPerSecUSec) $(prop
 verdict "it shows the limits"
 values() { cat $group/memory.max $group/cpu.max $group/cpu.weight $group/pids.max $group/cpuset.cpus | tr '\n' ' '; }
 equal "$(values)" "33554432 12345 100000 20 max 0 "; verdict "the files say what was asked for, to the microsecond"
+why=$(wamrctl ps 2>&1) && echo "$why" | grep -q "limited .* running .* $pid .* interpreter"; verdict "wamrctl ps shows it"
+why=$(wamrctl doctor 2>&1)
+echo "$why" | grep -q '^ok .*cgroups .*v2 with' && echo "$why" | grep -q 'cgroup driver .*systemd runs'; verdict "wamrctl doctor says who has the tree"
 why=$(systemctl daemon-reload 2>&1); verdict "systemd is reloaded"
 systemctl set-property --runtime wamr-test.slice MemoryMax=512M
 sleep 1

@@ -105,8 +105,17 @@ fn a_missing_handler_and_missing_cni_programs_are_problems_until_their_fixes_are
     let (checks, _) = doctor(&bed, &[]);
     assert_eq!(verdict(&checks, "RuntimeClass handler"), "ok", "{checks}");
     assert_eq!(verdict(&checks, "pod network"), "warning", "no network is configured: {checks}");
-    fs::write(bed.folder().join("networks/a.conflist"), "{}").unwrap();
-    assert_eq!(verdict(&doctor(&bed, &[]).0, "pod network"), "ok");
+    let network = bed.folder().join("networks/a.conflist");
+    for (text, expected, words) in [
+        ("{}", "problem", "no CNI program"),
+        (r#"{"plugins":[{"type":"bridge"},{"type":"warp"}]}"#, "problem", "needs warp"),
+        (r#"{"plugins":[{"type":"bridge","ipam":{"type":"host-local"}}]}"#, "ok", "bridge, host-local"),
+    ] {
+        fs::write(&network, text).unwrap();
+        let (checks, _) = doctor(&bed, &[]);
+        assert_eq!(verdict(&checks, "pod network"), expected, "{checks}");
+        assert!(check(&checks, "pod network")["found"].as_str().unwrap().contains(words), "{checks}");
+    }
 }
 
 #[test]

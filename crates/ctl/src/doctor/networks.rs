@@ -1,6 +1,6 @@
 //! CNI: what gives pods their network. Only where containerd has the CRI plugin.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -9,23 +9,75 @@ use super::daemon::Daemon;
 
 const NAME: &str = "pod network";
 
+/// These make rules of the host's firewall, by its own program.
+const WANT_IPTABLES: [&str; 2] = ["portmap", "firewall"];
+
 /// Programs and configuration, where containerd looks for them.
 pub fn examine(config: &Table, daemon: &Daemon) -> Option<Check> {
     let (programs, configurations) = places(config)?;
     let seen = |path: &str| daemon.outside(Path::new(path));
-    Some(match programs.iter().any(|folder| seen(folder).join("loopback").is_file()) {
-        false => {
-            Check::problem(NAME, format!("no CNI programs in {}", programs.join(", ")), install(&programs))
-        }
-        true if !has_network(&seen(&configurations)) => Check::warning(
+    let has = |program: &str| programs.iter().any(|folder| seen(folder).join(program).is_file());
+    let places = programs.join(", ");
+    if !has("loopback") {
+        return Some(Check::problem(NAME, format!("no CNI programs in {places}"), install(&programs)));
+    }
+    let Some(file) = first_network(&seen(&configurations)) else {
+        return Some(Check::warning(
             NAME,
             format!("no network is configured in {configurations}: only pods with hostNetwork run"),
             "install the cluster's network, such as flannel or Calico, or put a .conflist there",
-        ),
-        true => {
-            Check::ok(NAME, format!("CNI programs in {}, networks in {configurations}", programs.join(", ")))
+        ));
+    };
+    let shown = file.display();
+    let wanted = match std::fs::read(&file).map_err(|e| e.to_string()).and_then(|text| programs_of(&text)) {
+        Ok(wanted) => wanted,
+        Err(why) => {
+            return Some(Check::problem(
+                NAME,
+                format!("{shown}: {why}"),
+                "mend it, or install the network anew",
+            ));
         }
-    })
+    };
+    let missing: Vec<&str> = wanted.iter().map(String::as_str).filter(|program| !has(program)).collect();
+    if !missing.is_empty() {
+        let found = format!("{shown} needs {}, which {places} has not", missing.join(", "));
+        return Some(Check::problem(NAME, found, install(&programs)));
+    }
+    let path = daemon.variable("PATH").cloned().unwrap_or_default();
+    let rules = wanted.iter().any(|program| WANT_IPTABLES.contains(&program.as_str()));
+    if rules && !std::env::split_paths(&path).any(|folder| daemon.outside(&folder.join("iptables")).exists())
+    {
+        let found = format!("{shown} needs iptables, which is not in containerd's PATH");
+        return Some(Check::problem(NAME, found, "install it (Debian: apt-get install iptables)"));
+    }
+    Some(Check::ok(NAME, format!("{shown}, with {} in {places}", wanted.join(", "))))
+}
+
+/// The configuration that counts: the first by name.
+fn first_network(folder: &Path) -> Option<PathBuf> {
+    let kinds = ["conf", "conflist", "json"];
+    let entries = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    entries.filter(|path| kinds.iter().any(|kind| path.extension().is_some_and(|own| own == *kind))).min()
+}
+
+/// Programs that a network configuration names (CNI specification 1.0, section 1): one, or a list; each may name another for
+/// its addresses.
+fn programs_of(text: &[u8]) -> Result<Vec<String>, String> {
+    let network: serde_json::Value = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+    let list = network.get("plugins").and_then(serde_json::Value::as_array);
+    let plugins: Vec<&serde_json::Value> = list.map_or_else(|| vec![&network], |list| list.iter().collect());
+    let kind = |value: &serde_json::Value| value.get("type")?.as_str().map(str::to_owned);
+    let mut names: Vec<String> = plugins
+        .iter()
+        .flat_map(|plugin| [kind(plugin), plugin.get("ipam").and_then(kind)])
+        .flatten()
+        .collect();
+    names.dedup();
+    match names.is_empty() {
+        true => Err("it names no CNI program".to_owned()),
+        false => Ok(names),
+    }
 }
 
 /// Debian has its own folder for them.
@@ -61,17 +113,19 @@ fn places(config: &Table) -> Option<(Vec<String>, String)> {
     Some((programs, text("conf_dir").unwrap_or_else(|| "/etc/cni/net.d".to_owned())))
 }
 
-fn has_network(folder: &Path) -> bool {
-    let kinds = ["conf", "conflist", "json"];
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .any(|path| kinds.iter().any(|kind| path.extension().is_some_and(|e| e == *kind)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_s_programs_are_all_it_names() {
+        let list = br#"{"plugins":[{"type":"bridge","ipam":{"type":"host-local"}},{"type":"portmap"}]}"#;
+        assert_eq!(programs_of(list).unwrap(), ["bridge", "host-local", "portmap"]);
+        assert_eq!(programs_of(br#"{"type":"flannel"}"#).unwrap(), ["flannel"]);
+        for wrong in ["", "{}", "[]", "{\"plugins\":[]}", "{\"plugins\":[7]}"] {
+            assert!(programs_of(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn folders_are_those_of_the_cri_plugin() {
