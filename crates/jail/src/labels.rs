@@ -64,6 +64,17 @@ fn apparmor(proc_dir: BorrowedFd<'_>, file: &str, command: &str, profile: &str) 
     })
 }
 
+/// Makes the next `execve` of this process enter an SELinux context (setexeccon(3)).
+///
+/// # Errors
+/// [`Error::Label`].
+pub fn set_selinux_on_exec(proc_dir: BorrowedFd<'_>, label: &str) -> Result<(), Error> {
+    write(proc_dir, "self/attr/exec", label).map_err(|errno| {
+        let reason = format!("cannot be entered: {errno} (is SELinux enabled on this host?)");
+        Error::Label { module: "SELinux", label: label.to_owned(), reason }
+    })
+}
+
 /// Changes the SELinux context of this process at once (setcon(3)); the policy has to allow the server's
 /// domain `setcurrent` and `dyntransition`.
 pub(crate) fn change_selinux_context(proc_dir: BorrowedFd<'_>, label: &str) -> Result<(), Error> {

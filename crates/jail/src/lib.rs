@@ -43,7 +43,7 @@ pub use detached::{Detached, bind, filesystem};
 pub use device_nodes::DeviceNodes;
 pub use enter::{Entered, enter};
 pub use error::Error;
-pub use labels::{set_apparmor_on_exec, set_oom_score_adj};
+pub use labels::{set_apparmor_on_exec, set_oom_score_adj, set_selinux_on_exec};
 pub use minimal_root::MinimalRoot;
 pub use mount_options::{MountOptions, Propagation, parse_options};
 pub use namespaces::clone_flags;

@@ -37,7 +37,7 @@ pub fn create(
             let gate = Gate::of_container(&state).map_err(Error::helper("find the container's socket"))?;
             let pidfd = process.and_then(LeftOver::keep);
             let pidfd = pidfd.ok_or_else(|| Error::Silent("the container ended at once".to_owned()))?;
-            Ok(Made { pid, pidfd, gate, terminal, warnings })
+            Ok(Made { pid, pidfd, gate, terminal, warnings, monitor: None })
         }
         Ok((Answer::Failed(why, left_over), _)) => {
             drop(left_over.and_then(LeftOver::child));

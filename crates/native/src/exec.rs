@@ -53,5 +53,5 @@ pub fn exec(
     let (Some((warnings, terminal)), Some(pidfd)) = (ready, process.and_then(LeftOver::keep)) else {
         return Err(Error::Silent("the process ended at once".to_owned()));
     };
-    Ok(Made { pid: number, pidfd, gate: Gate::Pipe(ours), terminal, warnings })
+    Ok(Made { pid: number, pidfd, gate: Gate::Pipe(ours), terminal, warnings, monitor: None })
 }

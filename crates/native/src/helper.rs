@@ -36,13 +36,16 @@ pub struct Made {
     pub terminal: Option<OwnedFd>,
     /// What the kernel would not grant and is no wall, in words.
     pub warnings: Vec<String>,
+    /// If its parent is a process that ends as it did, and is a child of the caller in its place: this one.
+    pub monitor: Option<OwnedFd>,
 }
 
-/// A running helper. Whatever is left of its process group is killed and reaped when this is dropped.
+/// A running helper. Whatever is left of its process group is killed and reaped when this is dropped, unless it is left.
 pub(crate) struct Helper {
     socket: OwnedFd,
     group: Pid,
     pidfd: OwnedFd,
+    left: bool,
 }
 
 impl Helper {
@@ -68,7 +71,7 @@ impl Helper {
         let child = spawn(command).map_err(Error::helper("start the helper"))?;
         let group = Pid::from_child(&child);
         let pidfd = pidfd_open(group, PidfdFlags::empty()).map_err(Error::helper("watch the helper"))?;
-        Ok(Helper { socket: ours, group, pidfd })
+        Ok(Helper { socket: ours, group, pidfd, left: false })
     }
 
     /// The next thing that is said. `speaker` is the process whose end means that nothing more will come.
@@ -105,9 +108,16 @@ impl Helper {
     }
 
     /// Waits for the helper's own end, which is near.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
         self.reap();
-        std::mem::forget(self);
+        self.left = true;
+    }
+
+    /// Lets it go on by itself: (the line to it, the process).
+    pub(crate) fn leave(mut self) -> io::Result<(OwnedFd, OwnedFd)> {
+        let parts = (self.socket.try_clone()?, self.pidfd.try_clone()?);
+        self.left = true;
+        Ok(parts)
     }
 
     fn reap(&self) {
@@ -120,6 +130,9 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
+        if self.left {
+            return;
+        }
         let _ = kill_process_group(self.group, Signal::KILL);
         self.reap();
     }

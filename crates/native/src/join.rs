@@ -76,6 +76,9 @@ fn become_process(
     {
         jail::set_apparmor_on_exec(proc_dir.as_fd(), name).map_err(|e| e.to_string())?;
     }
+    if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
+        jail::set_selinux_on_exec(proc_dir.as_fd(), label).map_err(|e| e.to_string())?;
+    }
     let powers = match request.confinement {
         Confinement::Wasm => Powers::none(),
         Confinement::Process => Powers::of(process),

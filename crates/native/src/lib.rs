@@ -13,6 +13,9 @@
 //! ```
 //!
 //! Server's half: [`Program`], [`create`], [`exec`], [`hooks`], [`Gate`], [`attach_device_rules`]. Helper's half: [`serve`].
+//!
+//! With `native_runtime` another OCI runtime makes the containers ([`run`], [`discard`]). Its helper stays as the container's
+//! parent, the *monitor*, and ends as the container did, so that the server learns of the end as of its own child's.
 
 mod answer;
 mod create;
@@ -28,9 +31,12 @@ mod inherited;
 mod init;
 mod join;
 mod libcontainer_spec;
+mod monitor;
 mod profile;
 mod program;
 mod request;
+mod runtime;
+mod runtime_spec;
 mod serve;
 mod stage;
 mod terminal;
@@ -45,5 +51,9 @@ pub use helper::{Made, Spawn};
 pub use hooks::hooks;
 pub use libcontainer_spec::{CgroupMount, Surroundings, rewrite};
 pub use program::Program;
-pub use request::{Bind, Confinement, CreateRequest, ExecRequest, HookKind, HooksRequest, Propagation};
+pub use request::{
+    Bind, Confinement, CreateRequest, ExecRequest, HookKind, HooksRequest, Propagation, RunRequest,
+};
+pub use runtime::{discard, run};
+pub use runtime_spec::rewrite_for_runtime;
 pub use serve::serve;

@@ -166,7 +166,7 @@ fn first_process(process: &mut Process, terminal: bool, warnings: &mut Vec<Strin
 }
 
 /// A hard limit above the server's own takes `CAP_SYS_RESOURCE`; without it the server's own is kept.
-fn within_reach(limit: PosixRlimit, warnings: &mut Vec<String>) -> PosixRlimit {
+pub(crate) fn within_reach(limit: PosixRlimit, warnings: &mut Vec<String>) -> PosixRlimit {
     let may_raise = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE));
     let ceiling = resource(&limit).and_then(|resource| getrlimit(resource).maximum);
     match ceiling.filter(|ceiling| !may_raise && *ceiling < limit.hard()) {

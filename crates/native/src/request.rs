@@ -11,6 +11,7 @@ pub(crate) enum Request {
     Create(CreateRequest),
     Exec(Box<ExecRequest>),
     Hooks(HooksRequest),
+    Run(RunRequest),
 }
 
 /// Make a container whose first process waits to be started.
@@ -34,6 +35,19 @@ pub struct CreateRequest {
     pub uid: u32,
     /// Whether the spec itself names a home directory. If not, the container's `/etc/passwd` does.
     pub home_given: bool,
+}
+
+/// Have another OCI runtime make a container, and stay its parent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// Container id.
+    pub id: String,
+    /// The runtime's program.
+    pub runtime: PathBuf,
+    /// Directory of our own with `config.json`, a spec as [`crate::rewrite_for_runtime`] leaves it. The runtime keeps its state in it.
+    pub directory: PathBuf,
+    /// Whether the process gets a terminal instead of three streams.
+    pub terminal: bool,
 }
 
 /// A host path, bound where libcontainer finds it with the right propagation, which it does not set itself.

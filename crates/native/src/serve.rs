@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use crate::answer::Answer;
 use crate::inherited::{ANSWER, Inherited, Letter, REQUEST};
 use crate::request::Request;
-use crate::{hooks, init, join};
+use crate::{hooks, init, join, monitor};
 
 /// Does what the request says that the server left at descriptor 3, and answers on descriptor 0.
 ///
@@ -44,6 +44,11 @@ pub fn serve() -> Result<(), String> {
         },
         Request::Exec(request) => match join::exec(&request, inherited, &answer) {
             Ok(()) => Ok(()),
+            Err(why) => fail(&answer, &why, None),
+        },
+        Request::Run(request) => match monitor::run(&request, inherited, &answer) {
+            // Ends as the container did.
+            Ok(status) => std::process::exit(status),
             Err(why) => fail(&answer, &why, None),
         },
         Request::Hooks(request) => match hooks::run(&request) {

@@ -13,7 +13,10 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 /// `DEVPTS_SUPER_MAGIC` of `linux/magic.h`.
 const DEVPTS: u64 = 0x1cd1;
 
-/// The socket through which libcontainer hands over the terminal of a container's first process.
+/// Its name in the directory it is bound in.
+pub(crate) const CONSOLE: &str = "console.sock";
+
+/// The socket through which a runtime hands over the terminal of a container's first process.
 #[derive(Debug)]
 pub(crate) struct ConsoleSocket {
     listener: UnixListener,
@@ -23,10 +26,10 @@ pub(crate) struct ConsoleSocket {
 impl ConsoleSocket {
     pub(crate) fn bind(directory: &Path) -> Result<ConsoleSocket, String> {
         let failed = |e: std::io::Error| format!("make the console socket: {e}");
-        let path = directory.join("console.sock");
+        let path = directory.join(CONSOLE);
         // The address holds 107 bytes; this process has no other use for its working directory.
         std::env::set_current_dir(directory).map_err(failed)?;
-        let listener = UnixListener::bind("console.sock").map_err(failed)?;
+        let listener = UnixListener::bind(CONSOLE).map_err(failed)?;
         std::env::set_current_dir("/").map_err(failed)?;
         Ok(ConsoleSocket { listener, path })
     }

@@ -59,6 +59,12 @@ pub struct Config {
     pub aot_memory: u64,
     /// `aot_time`: most seconds for one compile. Default 600.
     pub aot_time: Duration,
+    /// `native_runtime`: the program of the OCI runtime that makes native containers, as `"/usr/bin/runc"`. By default
+    /// they are made by this program itself.
+    pub native_runtime: Option<PathBuf>,
+    /// `native_pause`: whether a pod's pause container is what its image holds, as any container, instead of a holder of
+    /// the pod's namespaces. Default false.
+    pub native_pause: bool,
     /// `pod_settings`: the keys that annotations `wamr.containerd.io/<key>` may set for a pod.
     /// Default: all of [`PodSetting::ALL`].
     pub pod_settings: Vec<PodSetting>,
@@ -84,6 +90,8 @@ impl Default for Config {
             aot_compiler: None,
             aot_memory: 1 << 30,
             aot_time: Duration::from_secs(600),
+            native_runtime: None,
+            native_pause: false,
             pod_settings: PodSetting::ALL.to_vec(),
         }
     }
@@ -218,7 +226,9 @@ impl Config {
         set(&mut self.aot_cache_size, keys.aot_cache_size);
         set(&mut self.aot_memory, keys.aot_memory);
         set(&mut self.aot_time, keys.aot_time.map(Duration::from_secs));
+        set(&mut self.native_pause, keys.native_pause);
         set(&mut self.pod_settings, keys.pod_settings);
+        self.native_runtime = keys.native_runtime.or(self.native_runtime.take());
         self.systemd_cgroup = keys.systemd_cgroup.or(self.systemd_cgroup);
         self.log_file = keys.log_file.or(self.log_file.take());
         self.aot_compiler = keys.aot_compiler.or(self.aot_compiler.take());
@@ -258,6 +268,9 @@ struct Keys {
     #[serde(default, deserialize_with = "size")]
     aot_memory: Option<u64>,
     aot_time: Option<u64>,
+    #[serde(default, deserialize_with = "absolute_path")]
+    native_runtime: Option<PathBuf>,
+    native_pause: Option<bool>,
     pod_settings: Option<Vec<PodSetting>>,
 }
 
@@ -349,6 +362,8 @@ mod tests {
             aot_compiler = "/opt/wamr-aotc"
             aot_memory = "4GiB"
             aot_time = 5
+            native_runtime = "/usr/bin/runc"
+            native_pause = true
             pod_settings = []
             "#,
         );
@@ -370,6 +385,8 @@ mod tests {
             aot_compiler: Some("/opt/wamr-aotc".into()),
             aot_memory: 4 << 30,
             aot_time: Duration::from_secs(5),
+            native_runtime: Some("/usr/bin/runc".into()),
+            native_pause: true,
             pod_settings: vec![],
         };
         assert_eq!(config.unwrap(), expected);
@@ -398,6 +415,7 @@ mod tests {
             ("sharing = \"cluster\"", &["line 1", "cluster", "kubernetes-namespace"]),
             ("\n\nlog_level = \"loud\"", &["line 3", "log_level", "debug"]),
             ("log_file = \"wamr.log\"", &["line 1", "absolute"]),
+            ("native_runtime = \"runc\"", &["line 1", "absolute"]),
             ("wasm_stack_size = \"1KiB\"", &["line 1", "16KiB"]),
             ("sockets = \"some\"", &["line 1", "some"]),
             ("max_module_size = \"big\"", &["line 1", "64KiB"]),

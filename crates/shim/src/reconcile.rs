@@ -14,7 +14,9 @@ use crate::rendezvous::{Rendezvous, crashed_log};
 pub fn clean(bundle: &Path) {
     match cgroup_of(bundle) {
         Ok(Some(cgroup)) => {
-            if let Err(e) = cgroup.kill().and_then(|()| cgroup.remove()) {
+            let emptied = cgroup.kill();
+            container::discard(bundle, &|mut command| command.spawn());
+            if let Err(e) = emptied.and_then(|()| cgroup.remove()) {
                 log::warn!("{}: {e}", bundle.display());
             }
         }

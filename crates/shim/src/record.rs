@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// What must be undone for a container, and who answers for it while the server lives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Rendezvous directory of the server.
     pub server: PathBuf,
@@ -16,6 +16,9 @@ pub struct Record {
     /// Where a native container's root is mounted on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
+    /// Another OCI runtime that made a native container, and under which id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<(PathBuf, String)>,
 }
 
 const NAME: &str = "wamr.json";
@@ -60,8 +63,11 @@ mod tests {
         let bundle = std::env::temp_dir().join(format!("wamr-record-{}", std::process::id()));
         fs::create_dir_all(&bundle).unwrap();
         assert_eq!(Record::read(&bundle).unwrap(), None);
-        let record =
-            Record { server: "/run/x".into(), cgroup: vec!["/sys/fs/cgroup/memory/a".into()], root: None };
+        let record = Record {
+            server: "/run/x".into(),
+            cgroup: vec!["/sys/fs/cgroup/memory/a".into()],
+            ..Record::default()
+        };
         record.write(&bundle).unwrap();
         assert_eq!(Record::read(&bundle).unwrap(), Some(record));
         fs::write(bundle.join(NAME), "{").unwrap();

@@ -31,5 +31,9 @@ pub use k8s_cri::v1 as api;
 
 /// The runtime handler of this project.
 pub const WAMR: &str = "wamr";
+/// The same with `native_runtime`: native containers are made by the release's runc.
+pub const WAMR_WITH_RUNC: &str = "wamr-with-runc";
+/// The same with `native_pause`: the pause container is what its image holds.
+pub const WAMR_WITH_PAUSE: &str = "wamr-with-pause";
 /// The runtime handler of the containerd release itself.
 pub const RUNC: &str = "runc";

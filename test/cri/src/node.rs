@@ -14,7 +14,7 @@ use k8s_cri::v1::{ImageSpec, PullImageRequest, StatusRequest};
 
 use crate::images::{PAUSE, pause};
 use crate::registry::Registry;
-use crate::{Handler, Plugin, RUNC, Scene, WAMR};
+use crate::{Handler, Plugin, RUNC, Scene, WAMR, WAMR_WITH_PAUSE, WAMR_WITH_RUNC};
 
 /// Client of the runtime service.
 pub(crate) type Runtime = RuntimeServiceClient<Channel>;
@@ -185,9 +185,19 @@ fn with_cri(folder: &Path, release: &Release, wamr: &str) -> String {
     let network_plugins = bed_script("fetch.sh", &["path", "cni"]);
     let annotations =
         "pod_annotations = ['wamr.containerd.io/*']\ncontainer_annotations = ['wamr.containerd.io/*']\n";
+    let runc = release.program("runc");
+    let native_runtime = format!("native_runtime = '{}'\n", runc.display());
+    let with_settings = |name: &str, settings: &str| {
+        let file = folder.join(format!("{name}.toml"));
+        fs::write(&file, settings).expect("write a handler's settings");
+        let options = format!("TypeUrl = 'runtimeoptions.v1.Options'\nConfigPath = '{}'\n", file.display());
+        Handler { options, ..Handler::shim(name, RUNTIME) }
+    };
     let handlers = [
-        Handler::runc(RUNC, &release.program("runc")),
+        Handler::runc(RUNC, &runc),
         Handler { more: format!("{annotations}{wamr}"), ..Handler::shim(WAMR, RUNTIME) },
+        with_settings(WAMR_WITH_RUNC, &native_runtime),
+        with_settings(WAMR_WITH_PAUSE, "native_pause = true\n"),
     ];
     let plugin = Plugin {
         folder,

@@ -562,6 +562,82 @@ fn a_native_program_joins_a_wasm_container_under_its_confinement() {
 }
 
 #[test]
+fn containers_and_execs_leave_no_descriptor_in_the_server() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("descriptors");
+    let image = image(&namespace);
+    let keeper = namespace.container(&image, "keeper", &["sleep", "1000"]).start();
+    let server = namespace.server().process;
+    let round = || {
+        assert_eq!(script(&namespace, &image, "exit 1").run().code, 1);
+        assert_eq!(namespace.exec("keeper", "e", &["sh", "-c", "exit 2"]).run().code, 2);
+        namespace.container(&image, "a", &["/no/such"]).refusal();
+    };
+    round();
+    let count = || server.descriptors().len();
+    let before = count();
+    (0..5).for_each(|_| round());
+    eventually("the server to have as many descriptors as before", || count() <= before);
+    keeper.end();
+}
+
+/// CVE-2019-5736: between its making and its start an exec is a process of the shim's own program inside the container.
+#[test]
+fn a_container_cannot_write_to_the_shim_s_program() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("overwrite");
+    let image = image(&namespace);
+    let program = e2e::shim_binary();
+    let before = fs::read(&program).unwrap();
+    // Holds on to the program of every process that is not its own, until it is told to write.
+    let script_text = "echo ready; read line; n=3; for p in /proc/[0-9]*; do case $(readlink $p/exe) in */busybox) ;; *) \
+        (: <$p/exe) && eval \"exec $n<$p/exe\" && n=$((n+1));; esac; done 2>/dev/null; echo found $((n-3)); read line; \
+        while [ $n -gt 3 ]; do n=$((n-1)); echo x > /proc/self/fd/$n; done 2>&1; mount -o remount,rw /proc/self/fd/3; echo done";
+    let mut container = script(&namespace, &image, script_text).input();
+    let all = json!(["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+    container.spec.set(
+        "/process",
+        "capabilities",
+        json!({ "bounding": all, "effective": all, "permitted": all }),
+    );
+    let mut task = container.start();
+    task.stdout().wait_until_it_says("ready");
+    let exec = namespace.exec("a", "e", &["true"]).add().unwrap();
+    task.write(b"look\n");
+    task.stdout().wait_until_it_says("found 1");
+    // Once nobody executes it, it is not busy any more.
+    exec.start().unwrap();
+    assert_eq!(exec.finish().code, 0);
+    task.write(b"write\n");
+    task.stdout().wait_until_it_says("done");
+    let said = task.finish().text();
+    assert!(said.contains("Read-only file system"), "{said}");
+    assert!(fs::read(&program).unwrap() == before, "the shim's program was written to");
+    assert_nothing_left(&namespace);
+}
+
+#[test]
+fn our_annotations_are_for_wasm_containers_and_one_for_this_container_alone_is_refused() {
+    let bed = Bed::shared();
+    let namespace = bed.namespace("annotations");
+    let image = image(&namespace);
+    let with = |key: &str| {
+        script(&namespace, &image, "echo ran")
+            .annotation("io.kubernetes.cri.container-type", "container")
+            .annotation("io.kubernetes.cri.container-name", "side")
+            .annotation(&format!("wamr.containerd.io/{key}"), "tcp://0.0.0.0:8080")
+    };
+    // A pod's annotations come to all its containers.
+    assert_eq!(with("listen").run().text(), "ran\n");
+    assert_eq!(with("listen.main").run().text(), "ran\n");
+    for key in ["listen.side", "lissten"] {
+        let refusal = with(key).refusal();
+        assert!(refusal.contains(&format!("annotations.wamr.containerd.io/{key}")), "{refusal}");
+    }
+    assert_nothing_left(&namespace);
+}
+
+#[test]
 fn nothing_outlives_a_server_that_is_killed() {
     let bed = Bed::shared();
     let namespace = bed.namespace("killed");

@@ -4,6 +4,7 @@
 //! Blocks, so it runs on a blocking thread. Every step that leaves something behind is undone when a later
 //! one fails: descriptors and detached mounts by being dropped, the rest by [`Unfinished`].
 
+use std::borrow::Cow;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -60,10 +61,15 @@ pub fn check_id(id: &str) -> Result<()> {
 /// In words for the user; nothing is left behind.
 pub fn create(server: &Server, creation: Creation) -> Result<Container> {
     let json = config_json(&creation)?;
-    let mut plan = match plan(server, &creation, &json) {
+    let config = config(server, &creation)?;
+    let maker = config.native_runtime.as_deref();
+    let plan = Plan::from_bundle(&json, &creation.bundle, &config).map_err(|e| Error::Invalid(e.to_string()));
+    let mut plan = match plan {
         Ok(plan) => plan,
         // It may be a native container's: hooks and device nodes are for those.
-        Err(_) if is_native(&creation, &json) => return super::native::create(server, creation, &json),
+        Err(_) if is_native(&creation, &json, maker) => {
+            return super::native::create(server, creation, &json, maker);
+        }
         Err(refusal) => return Err(refusal),
     };
     // Unless the pod has a pause container, which is a container like any other.
@@ -72,11 +78,13 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         sandbox.join(&mut plan)?;
     }
     let wasm = match plan.kubernetes.container_type {
-        Some(ContainerType::Sandbox) => None,
+        Some(ContainerType::Sandbox) if !config.native_pause => None,
         _ => match WasmContents::open(server, &plan, &creation) {
             Ok(Some(wasm)) => Some(wasm),
-            Ok(None) => return super::native::create(server, creation, &json),
-            Err(_) if is_native(&creation, &json) => return super::native::create(server, creation, &json),
+            Ok(None) => return super::native::create(server, creation, &json, maker),
+            Err(_) if is_native(&creation, &json, maker) => {
+                return super::native::create(server, creation, &json, maker);
+            }
             Err(refusal) => return Err(refusal),
         },
     };
@@ -86,7 +94,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
 
     let path = cgroup_path(server, &creation, plan.cgroups_path.as_deref())?;
     let planned = Cgroup::plan(&server.cgroups, &path).map_err(cgroup_error)?;
-    let cgroup = make_cgroup(server, &creation, planned, None, &plan.limits)?;
+    let cgroup = make_cgroup(server, &creation, planned, Record::default(), &plan.limits)?;
     let unfinished = Unfinished { cgroup: &cgroup, bundle: &creation.bundle };
 
     let terminal = creation.stdio.terminal;
@@ -128,18 +136,13 @@ fn config_json(creation: &Creation) -> Result<Vec<u8>> {
     fs::read(&path).map_err(|e| Error::io(format!("read {}", path.display()), &e))
 }
 
-fn plan(server: &Server, creation: &Creation, json: &[u8]) -> Result<Plan> {
-    let overrides = runtime_options::text(&creation.options)?;
-    let own;
-    let config = match overrides {
-        None => &server.config,
-        Some(text) => {
-            own = Config::load(Path::new(crate::config::PATH), Some(&text))
-                .map_err(|e| Error::Invalid(e.to_string()))?;
-            &own
-        }
+/// The server's settings, or those of a container that comes with options.
+fn config<'s>(server: &'s Server, creation: &Creation) -> Result<Cow<'s, Config>> {
+    let Some(text) = runtime_options::text(&creation.options)? else {
+        return Ok(Cow::Borrowed(&server.config));
     };
-    Plan::from_bundle(json, &creation.bundle, config).map_err(|e| Error::Invalid(e.to_string()))
+    let own = Config::load(Path::new(crate::config::PATH), Some(&text));
+    own.map(Cow::Owned).map_err(|e| Error::Invalid(e.to_string()))
 }
 
 fn open_namespaces(plan: &Plan) -> Result<Vec<(NamespaceKind, OwnedFd)>> {
@@ -160,8 +163,8 @@ pub fn cgroup_path(server: &Server, creation: &Creation, path: Option<&str>) -> 
     cgroup::Path::parse(&path.map_or_else(usual, str::to_owned)).map_err(cgroup_error)
 }
 
-/// Makes the cgroup. It is recorded first, with where a native container's root is to be mounted: a server that is
-/// killed at any moment leaves nothing that the record does not name.
+/// Makes the cgroup. It is recorded first, with what else is to be undone: a server that is killed at any moment leaves
+/// nothing that the record does not name.
 ///
 /// # Errors
 /// In words; neither cgroup nor record is left.
@@ -169,13 +172,13 @@ pub fn make_cgroup(
     server: &Server,
     creation: &Creation,
     planned: cgroup::Planned,
-    root: Option<PathBuf>,
+    more: Record,
     limits: &cgroup::Limits,
 ) -> Result<Cgroup> {
     let record = Record {
         server: server.place.directory().to_owned(),
         cgroup: planned.directories().map(Path::to_owned).collect(),
-        root,
+        ..more
     };
     record.write(&creation.bundle).map_err(|e| {
         Error::io(format!("write the container's record into {}", creation.bundle.display()), &e)

@@ -71,19 +71,25 @@ pub async fn start(server: &Arc<Server>, container: &Arc<Container>, exec_id: &s
         // Paused or ended since the exec was added.
         container.init.phase().exec(&container.init.name)?;
     }
-    let (pid, container_id) = (process.pid as u32, container.id.clone());
-    process.start(|| match exec_id {
-        "" => {
+    let (pid, container_id, exec_id) = (process.pid as u32, container.id.clone(), exec_id.to_owned());
+    let first = exec_id.is_empty();
+    let publisher = Arc::clone(server);
+    let announce = move || match first {
+        true => {
             let event = TaskStart { container_id, pid, ..TaskStart::default() };
-            server.publisher.publish(topics::TASK_START_EVENT_TOPIC, &event);
+            publisher.publisher.publish(topics::TASK_START_EVENT_TOPIC, &event);
         }
-        exec_id => {
-            let exec_id = exec_id.to_owned();
+        false => {
             let event = TaskExecStarted { container_id, exec_id, pid, ..TaskExecStarted::default() };
-            server.publisher.publish(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
+            publisher.publisher.publish(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
         }
-    })?;
-    if exec_id.is_empty() && container.native.as_ref().is_some_and(|native| native.poststart) {
+    };
+    if process.starts_slowly() {
+        blocking(move || process.start(announce)).await?;
+    } else {
+        process.start(announce)?;
+    }
+    if first && container.native.as_ref().is_some_and(|native| native.poststart) {
         let (server, container) = (Arc::clone(server), Arc::clone(container));
         blocking(move || {
             super::native::started(&server, &container);

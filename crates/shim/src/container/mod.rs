@@ -30,7 +30,7 @@ pub use about::About;
 pub use create::{Creation, check_id};
 pub use launch::Parts;
 pub use lifecycle::{create, delete, exec, pause, remove, resume, start};
-pub use native::{Native, remove as remove_native, unmount};
+pub use native::{Native, discard, remove as remove_native, unmount};
 pub use phase::Phase;
 pub use process::Process;
 pub use registry::Registry;

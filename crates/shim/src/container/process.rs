@@ -46,6 +46,8 @@ pub struct Process {
     /// What is kept open for its streams.
     pub stdio: Kept,
     pidfd: OwnedFd,
+    /// Its parent, our child in its place, which ends as it does. `None`: it is our child itself.
+    monitor: Option<OwnedFd>,
     memory_cap: Option<MemoryCap>,
     gate: Mutex<Option<Gate>>,
     template: Mutex<Option<InUse>>,
@@ -64,7 +66,8 @@ impl Process {
     /// A native process that stands before its program.
     pub fn native(name: String, made: native::Made, request: stdio::Request, stdio: Kept) -> Process {
         let forked = Forked { pid: made.pid, pidfd: made.pidfd };
-        Process::made(name, forked, Gate::Native(made.gate), request, stdio)
+        let process = Process::made(name, forked, Gate::Native(made.gate), request, stdio);
+        Process { monitor: made.monitor, ..process }
     }
 
     fn made(name: String, forked: Forked, gate: Gate, request: stdio::Request, stdio: Kept) -> Process {
@@ -74,6 +77,7 @@ impl Process {
             request,
             stdio,
             pidfd: forked.pidfd,
+            monitor: None,
             memory_cap: None,
             gate: Mutex::new(Some(gate)),
             template: Mutex::new(None),
@@ -101,6 +105,16 @@ impl Process {
         *phase = next;
         announce();
         Ok(())
+    }
+
+    /// Whether starting it may take a while: another runtime does it.
+    pub fn starts_slowly(&self) -> bool {
+        self.monitor.is_some()
+    }
+
+    /// What is reaped at its end.
+    fn child(&self) -> BorrowedFd<'_> {
+        self.monitor.as_ref().unwrap_or(&self.pidfd).as_fd()
     }
 
     /// Changes the phase by one of its own transitions.
@@ -170,7 +184,7 @@ impl Process {
             deprecated,
             reason = "its replacement is unsafe; a borrowed descriptor is what that asks for: open, one"
         )]
-        let watched = AsyncFd::with_interest(self.pidfd.as_fd(), Interest::READABLE);
+        let watched = AsyncFd::with_interest(self.child(), Interest::READABLE);
         let over = match watched {
             // A pidfd becomes readable when its process ends and stays so.
             Ok(readable) => readable.readable().await.is_ok(),
@@ -181,10 +195,10 @@ impl Process {
         };
         // Of one that is over there is nothing to wait for, and so no need of a thread.
         let reaped = if over {
-            Exit::reap_blocking(self.pidfd.as_fd())
+            Exit::reap_blocking(self.child())
         } else {
             let this = Arc::clone(self);
-            let waiting = tokio::task::spawn_blocking(move || Exit::reap_blocking(this.pidfd.as_fd()));
+            let waiting = tokio::task::spawn_blocking(move || Exit::reap_blocking(this.child()));
             waiting.await.unwrap_or_else(|e| Err(e.into()))
         };
         match reaped {

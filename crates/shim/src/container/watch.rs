@@ -7,7 +7,7 @@ use containerd_shim_protos::events::task::TaskExit;
 use containerd_shim_protos::topics;
 use protobuf::MessageField;
 
-use super::{Container, Process};
+use super::{Container, Native, Process};
 use crate::blocking::blocking;
 use crate::exit::Exit;
 use crate::server::Server;
@@ -24,7 +24,7 @@ pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
     let process = &container.init;
     let exit = process.reap().await;
     let execs = container.execs();
-    let others = container.native.as_ref().is_some_and(|native| !native.own_pid_namespace);
+    let others = container.native.as_ref().is_some_and(Native::may_leave_processes);
     if others || !execs.is_empty() {
         // With a pid namespace of its own the kernel has killed them; with the host's or the pod's it has not.
         let this = Arc::clone(&container);

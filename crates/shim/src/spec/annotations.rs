@@ -116,6 +116,25 @@ impl PodSettings {
     }
 }
 
+/// Refuses, of a native container's annotations, those of ours that are misspelt or for this very container. The others
+/// are a pod's, for the wasm containers beside it.
+pub(super) fn refuse_native(annotations: &BTreeMap<String, String>) -> Result<()> {
+    let name = Kubernetes::new(annotations).container_name;
+    for (key, value) in annotations {
+        let Some(rest) = key.strip_prefix(PREFIX) else { continue };
+        let field = format!("annotations.{key}");
+        let (setting, container) = rest.split_once('.').map_or((rest, None), |(key, name)| (key, Some(name)));
+        if !PodSetting::ALL.iter().any(|known| known.name() == setting) {
+            return Err(unknown(field, value));
+        }
+        if container.is_some() && container == name.as_deref() {
+            let advice = "it is for wasm containers, and this one runs a Linux program; leave it out";
+            return Err(SpecError::unsupported(field, value, advice));
+        }
+    }
+    Ok(())
+}
+
 fn unknown(field: String, value: &str) -> SpecError {
     let known: Vec<_> = PodSetting::ALL.iter().map(|setting| format!("{PREFIX}{}", setting.name())).collect();
     SpecError::invalid(field, value, format!("there is no such key; known: {}", known.join(", ")))

@@ -23,7 +23,7 @@ pub use annotations::{ContainerType, Kubernetes, PREFIX};
 pub use error::SpecError;
 pub use mounts::{Mount, Source};
 pub use namespaces::Namespaces;
-pub use native::{NativeProcess, NativeSpec};
+pub use native::{Maker, NativeProcess, NativeSpec};
 pub use plan::{Plan, Root};
 pub use preopens::preopens;
 pub use process::Process;

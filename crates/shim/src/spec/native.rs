@@ -1,13 +1,23 @@
 //! The spec of a native container: nearly all of it is honoured as it is, so it stays what it was, and what is refused
 //! is refused here by name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime as oci;
 
 use super::error::{self, Result};
 use super::process::{console_size, no_nul, oom_score_adj};
-use super::{SpecError, mounts, plan, resources};
+use super::{SpecError, annotations, mounts, plan, resources};
+
+/// Who makes a native container, which decides what can be honoured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maker {
+    /// libcontainer, in a helper of ours.
+    BuiltIn,
+    /// Another OCI runtime (`native_runtime`).
+    Runtime,
+}
 
 /// A checked spec, and what the server itself needs of it.
 #[derive(Debug, Clone)]
@@ -44,27 +54,33 @@ pub struct NativeProcess {
 }
 
 impl NativeSpec {
-    /// Reads the `config.json` of the bundle at the absolute path `bundle`.
+    /// Reads the `config.json` of the bundle at the absolute path `bundle`, for a container that is made by `maker`.
     ///
     /// # Errors
     /// [`SpecError`] for the first thing in it that is not valid or not honoured.
-    pub fn from_bundle(config_json: &[u8], bundle: &Path) -> std::result::Result<NativeSpec, SpecError> {
+    pub fn from_bundle(
+        config_json: &[u8],
+        bundle: &Path,
+        maker: Maker,
+    ) -> std::result::Result<NativeSpec, SpecError> {
         let spec: oci::Spec = error::parse(config_json)?;
         plan::refuse_platform(&spec)?;
         let process = spec.process().clone();
         let process =
             process.ok_or_else(|| SpecError::missing("process", "a container needs a process to run"))?;
-        let process = NativeProcess::new(process)?;
+        let process = NativeProcess::new(process, maker)?;
         let linux = spec.linux().as_ref();
         let linux =
             linux.ok_or_else(|| SpecError::missing("linux", "a container needs a mount namespace"))?;
         plan::refuse_everywhere(linux)?;
-        refuse_linux(linux)?;
+        refuse_linux(linux, maker)?;
         for (i, mount) in spec.mounts().iter().flatten().enumerate() {
-            refuse_mount(i, mount)?;
+            refuse_mount(i, mount, maker)?;
         }
         let limits = linux.resources().as_ref().map(resources::limits).transpose()?.unwrap_or_default();
-        let annotations = spec.annotations().clone().unwrap_or_default();
+        let annotations: BTreeMap<_, _> =
+            spec.annotations().clone().unwrap_or_default().into_iter().collect();
+        annotations::refuse_native(&annotations)?;
         let hooks = spec.hooks().as_ref();
         let any = |hooks: Option<&Option<Vec<oci::Hook>>>| {
             hooks.is_some_and(|list| list.iter().flatten().next().is_some())
@@ -90,7 +106,7 @@ impl NativeProcess {
     ///
     /// # Errors
     /// [`SpecError`].
-    pub fn from_json(json: &[u8]) -> std::result::Result<NativeProcess, SpecError> {
+    pub fn from_json(json: &[u8], maker: Maker) -> std::result::Result<NativeProcess, SpecError> {
         let process: oci::Process = error::parse(json)?;
         let of_init = "it is for a container's first process; leave it out";
         if process.scheduler().is_some() {
@@ -99,10 +115,10 @@ impl NativeProcess {
         if process.io_priority().is_some() {
             return Err(SpecError::unsupported("process.ioPriority", "set", of_init));
         }
-        NativeProcess::new(process)
+        NativeProcess::new(process, maker)
     }
 
-    fn new(process: oci::Process) -> Result<NativeProcess> {
+    fn new(process: oci::Process, maker: Maker) -> Result<NativeProcess> {
         let args = process.args().as_deref().unwrap_or_default();
         if args.is_empty() {
             return Err(SpecError::missing("process.args", "name the program to run"));
@@ -115,7 +131,8 @@ impl NativeProcess {
         if !process.cwd().is_absolute() {
             return Err(SpecError::invalid("process.cwd", process.cwd().display(), "it must be absolute"));
         }
-        if let Some(label) = process.selinux_label().as_ref().filter(|label| !label.is_empty()) {
+        let label = process.selinux_label().as_ref().filter(|label| !label.is_empty());
+        if let Some(label) = label.filter(|_| maker == Maker::BuiltIn) {
             let advice =
                 "native containers get no SELinux label; leave it out, or set native_runtime to runc's path";
             return Err(SpecError::unsupported("process.selinuxLabel", label, advice));
@@ -143,7 +160,7 @@ fn has_apparmor() -> bool {
     std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"))
 }
 
-fn refuse_linux(linux: &oci::Linux) -> Result<()> {
+fn refuse_linux(linux: &oci::Linux, maker: Maker) -> Result<()> {
     for (i, namespace) in linux.namespaces().iter().flatten().enumerate() {
         if matches!(namespace.typ(), oci::LinuxNamespaceType::User | oci::LinuxNamespaceType::Time) {
             let advice = "this runtime makes and joins none; run the pod without (hostUsers: true)";
@@ -159,7 +176,8 @@ fn refuse_linux(linux: &oci::Linux) -> Result<()> {
     if !mount_namespace {
         return Err(SpecError::missing("linux.namespaces", "a container needs a mount namespace of its own"));
     }
-    if let Some(label) = linux.mount_label().as_ref().filter(|label| !label.is_empty()) {
+    let label = linux.mount_label().as_ref().filter(|label| !label.is_empty());
+    if let Some(label) = label.filter(|_| maker == Maker::BuiltIn) {
         let advice =
             "native containers get no SELinux label; leave it out, or set native_runtime to runc's path";
         return Err(SpecError::unsupported("linux.mountLabel", label, advice));
@@ -185,7 +203,7 @@ fn refuse_linux(linux: &oci::Linux) -> Result<()> {
     Ok(())
 }
 
-fn refuse_mount(i: usize, mount: &oci::Mount) -> Result<()> {
+fn refuse_mount(i: usize, mount: &oci::Mount, maker: Maker) -> Result<()> {
     mounts::refuse(i, mount)?;
     let field = |name: &str| format!("mounts[{i}].{name}");
     let given = |word: &str| mount.options().iter().flatten().any(|option| option == word);
@@ -195,7 +213,8 @@ fn refuse_mount(i: usize, mount: &oci::Mount) -> Result<()> {
         let why = "it must be an absolute path";
         return Err(SpecError::invalid(field("destination"), mount.destination().display(), why));
     }
-    if mount.destination() == Path::new("/dev") && (bind || kind == "devtmpfs") {
+    let of_host = maker == Maker::BuiltIn && (bind || kind == "devtmpfs");
+    if of_host && mount.destination() == Path::new("/dev") {
         let advice = "the host's device nodes would be changed; mount single devices, or set native_runtime to runc's path";
         return Err(SpecError::unsupported(field("destination"), "/dev", advice));
     }

@@ -1,8 +1,8 @@
-//! One case, once with each handler.
+//! One case, once with each handler: runc's own, ours, and ours with runc as `native_runtime`.
 
-use cri::{ContainerSpec, Node, Pod, PodSpec, RUNC, Scene, WAMR, busybox};
+use cri::{ContainerSpec, Node, Pod, PodSpec, RUNC, Scene, WAMR, WAMR_WITH_RUNC, busybox};
 
-/// Where a case is played: the pods it makes are for one of the two handlers.
+/// Where a case is played: the pods it makes are for one of the handlers.
 pub struct Bench {
     /// Its pods.
     pub scene: Scene,
@@ -35,25 +35,30 @@ pub fn script_in<'s>(pod: &Pod<'s>, script: &str) -> ContainerSpec<'s> {
 /// A script that says `ready` and waits for its end.
 pub const WAITS: &str = "trap 'exit 143' TERM; echo ready; while :; do sleep 0.1; done";
 
-/// Plays a case with runc and with `wamr`. What it asserts has to hold for both.
-pub fn both(name: &str, case: impl Fn(&Bench)) {
-    for handler in [RUNC, WAMR] {
+/// Plays a case with each. What it asserts has to hold for all.
+pub fn each(name: &str, case: impl Fn(&Bench)) {
+    for handler in [RUNC, WAMR, WAMR_WITH_RUNC] {
         case(&Bench::new(name, handler));
     }
 }
 
-/// Plays a case with both, and what it returns has to be the same, line by line.
+/// Plays a case with each, and what it returns has to be the same, line by line.
 pub fn same(name: &str, case: impl Fn(&Bench) -> String) {
-    let [expected, found] = [RUNC, WAMR].map(|handler| {
+    let [expected, found, with_runc] = [RUNC, WAMR, WAMR_WITH_RUNC].map(|handler| {
         let bench = Bench::new(name, handler);
         let text = case(&bench).replace(&bench.scene.name, "SCENE");
         text.lines().map(without_ids).collect::<Vec<_>>()
     });
+    compare(name, &expected, &found);
+    compare(name, &expected, &with_runc);
+}
+
+fn compare(name: &str, expected: &[String], found: &[String]) {
     let only = |these: &[String], others: &[String], sign| {
         let lines = these.iter().filter(|line| !others.contains(line));
         lines.map(|line| format!("{sign} {line}\n")).collect::<String>()
     };
-    let differences = only(&expected, &found, "runc:") + &only(&found, &expected, "wamr:");
+    let differences = only(expected, found, "runc:") + &only(found, expected, "wamr:");
     assert!(differences.is_empty() && expected.len() == found.len(), "{name}:\n{differences}");
 }
 

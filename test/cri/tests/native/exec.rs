@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cri::Container;
 use e2e::eventually;
 
-use crate::bench::{Bench, WAITS, both, same, script_in};
+use crate::bench::{Bench, WAITS, each, same, script_in};
 
 fn waiting(bench: &Bench) -> Container<'_> {
     let container = bench.script(WAITS).start();
@@ -15,7 +15,7 @@ fn waiting(bench: &Bench) -> Container<'_> {
 
 #[test]
 fn exit_code_stdout_and_stderr_of_an_exec_are_told() {
-    both("exec", |bench| {
+    each("exec", |bench| {
         let container = waiting(bench);
         for code in [0, 1, 7, 255] {
             assert_eq!(container.exec(&["/bin/sh", "-c", &format!("exit {code}")]).0, code);
@@ -31,7 +31,7 @@ fn exit_code_stdout_and_stderr_of_an_exec_are_told() {
 
 #[test]
 fn a_program_that_is_not_there_is_an_error_and_leaves_the_container_alone() {
-    both("missing", |bench| {
+    each("missing", |bench| {
         let container = waiting(bench);
         let error = container.try_exec(&["/no/such/program"], 30).unwrap_err();
         assert!(error.message().contains("/no/such/program"), "{error}");
@@ -43,7 +43,7 @@ fn a_program_that_is_not_there_is_an_error_and_leaves_the_container_alone() {
 
 #[test]
 fn an_exec_that_takes_too_long_is_ended() {
-    both("timeout", |bench| {
+    each("timeout", |bench| {
         let container = waiting(bench);
         let processes = || bench.scene.node.bed.cgroups.processes(&bench.scene.name).len();
         let began = Instant::now();
@@ -59,7 +59,7 @@ fn an_exec_that_takes_too_long_is_ended() {
 
 #[test]
 fn the_output_of_an_exec_is_whole() {
-    both("output", |bench| {
+    each("output", |bench| {
         let container = waiting(bench);
         let (code, text) =
             container.exec(&["sh", "-c", "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done"]);
@@ -69,7 +69,7 @@ fn the_output_of_an_exec_is_whole() {
 
 #[test]
 fn an_exec_with_streams_reads_what_is_typed() {
-    both("streams", |bench| {
+    each("streams", |bench| {
         let container = waiting(bench);
         let mut exec = container.exec_stream(
             &[
@@ -90,7 +90,7 @@ fn an_exec_with_streams_reads_what_is_typed() {
 
 #[test]
 fn an_exec_with_a_terminal_has_one_of_the_client_s_size() {
-    both("terminal", |bench| {
+    each("terminal", |bench| {
         let container = waiting(bench);
         let mut exec = container.exec_stream(&["sh"], true);
         exec.resize(101, 33);
@@ -105,7 +105,7 @@ fn an_exec_with_a_terminal_has_one_of_the_client_s_size() {
 
 #[test]
 fn a_client_attaches_to_streams_and_to_a_terminal() {
-    both("attach", |bench| {
+    each("attach", |bench| {
         let pod = bench.pod("a").run();
         let script = "while read -r line; do echo got $line; echo err $line >&2; [ $line = end ] && exit 6; done; exit 1";
         let container = script_in(&pod, script).input().start();
@@ -130,7 +130,7 @@ fn a_client_attaches_to_streams_and_to_a_terminal() {
 
 #[test]
 fn a_port_of_a_pod_and_one_of_the_host_s_network_are_forwarded() {
-    both("forward", |bench| {
+    each("forward", |bench| {
         let serve = |port| format!("exec nc -ll -p {port} -e echo it serves");
         let pod = bench.pod("a").run();
         script_in(&pod, &serve(8080)).start();

@@ -11,7 +11,7 @@ use cri::api::MountPropagation::{
 };
 use cri::{Container, Pod, mount};
 
-use crate::bench::{Bench, WAITS, both, script_in};
+use crate::bench::{Bench, WAITS, each, script_in};
 
 fn host(command: &[&str]) {
     let status = Command::new(command[0]).args(&command[1..]).status().unwrap();
@@ -65,7 +65,7 @@ fn mounts_of_host_and_container_are_seen_on_the_other_side_as_was_asked() {
         ("from-host", FromHost, true, false),
         ("both-ways", Both, true, true),
     ] {
-        both(name, |bench| {
+        each(name, |bench| {
             let volume = Shared::mount(bench, "volume");
             let pod = privileged(bench.pod("a"));
             let container = with_propagation(&pod, &volume.0, propagation);
@@ -86,7 +86,7 @@ fn mounts_of_host_and_container_are_seen_on_the_other_side_as_was_asked() {
 
 #[test]
 fn a_read_only_volume_is_read_only_and_so_is_a_single_file() {
-    both("read-only", |bench| {
+    each("read-only", |bench| {
         let volume = bench.scene.folder().join("volume");
         fs::create_dir(&volume).unwrap();
         fs::write(volume.join("file"), "text").unwrap();
@@ -104,7 +104,7 @@ fn a_read_only_volume_is_read_only_and_so_is_a_single_file() {
 
 #[test]
 fn a_host_path_may_be_a_link_or_missing() {
-    both("host-path", |bench| {
+    each("host-path", |bench| {
         let folder = bench.scene.folder();
         fs::create_dir(folder.join("real")).unwrap();
         fs::write(folder.join("real/file"), "through a link\n").unwrap();
@@ -119,7 +119,7 @@ fn a_host_path_may_be_a_link_or_missing() {
 
 #[test]
 fn volumes_cover_each_other_and_go_where_links_of_the_image_lead() {
-    both("order", |bench| {
+    each("order", |bench| {
         let folder = bench.scene.folder();
         for name in ["outer", "outer/inner", "inner"] {
             fs::create_dir(folder.join(name)).unwrap();
@@ -137,7 +137,7 @@ fn volumes_cover_each_other_and_go_where_links_of_the_image_lead() {
 
 #[test]
 fn devices_are_there_with_their_rights_and_others_are_not() {
-    both("devices", |bench| {
+    each("devices", |bench| {
         let mut container = bench.script("head -c 4 /dev/also-zero | wc -c; echo x >/dev/also-zero; head -c 1 /dev/kmsg; echo $?; ls -l /dev/also-zero");
         container.config.devices.push(cri::api::Device {
             container_path: "/dev/also-zero".into(),

@@ -7,7 +7,7 @@ use cri::api::NamespaceMode::{Node as Host, Pod as Shared, Target};
 use cri::api::NamespaceOption;
 use e2e::Process;
 
-use crate::bench::{Bench, WAITS, both, script_in};
+use crate::bench::{Bench, WAITS, each, script_in};
 
 fn namespace(pid: i32, kind: &str) -> String {
     fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string()
@@ -32,7 +32,7 @@ fn start<'s>(pod: &cri::Pod<'s>, attempt: u32) -> Container<'s> {
 
 #[test]
 fn containers_of_a_pod_share_network_ipc_and_name_and_nothing_else() {
-    both("pod", |bench| {
+    each("pod", |bench| {
         let pod = bench.pod("a").run();
         let (one, two) = (start(&pod, 0), start(&pod, 1));
         for kind in ["net", "ipc", "uts"] {
@@ -52,7 +52,7 @@ fn containers_of_a_pod_share_network_ipc_and_name_and_nothing_else() {
 
 #[test]
 fn host_network_ipc_and_pid_are_the_host_s() {
-    both("host", |bench| {
+    each("host", |bench| {
         let pod = bench.pod("a").namespaces(Host, Host, Host).run();
         let container = start(&pod, 0);
         for kind in ["net", "ipc", "pid", "uts"] {
@@ -68,7 +68,7 @@ fn host_network_ipc_and_pid_are_the_host_s() {
 
 #[test]
 fn a_pod_s_containers_see_each_other_s_processes_where_it_asks_for_that() {
-    both("share-pid", |bench| {
+    each("share-pid", |bench| {
         let pod = bench.pod("a").namespaces(Shared, Shared, Shared).run();
         let one = start(&pod, 0);
         let two = script_in(&pod, "exec sleep 4321").attempt(1).start();
@@ -83,7 +83,7 @@ fn a_pod_s_containers_see_each_other_s_processes_where_it_asks_for_that() {
 
 #[test]
 fn a_debugging_container_joins_the_processes_of_its_target() {
-    both("target", |bench| {
+    each("target", |bench| {
         let pod = bench.pod("a").run();
         let target = start(&pod, 0);
         let debugger =
@@ -110,7 +110,7 @@ fn a_debugging_container_joins_the_processes_of_its_target() {
 
 #[test]
 fn sysctls_are_set_for_the_pod_and_unsafe_ones_of_the_host_are_refused() {
-    both("sysctls", |bench| {
+    each("sysctls", |bench| {
         let pod = bench.pod("a").sysctl("kernel.shm_rmid_forced", "1").sysctl("kernel.msgmax", "16384");
         let pod = pod.sysctl("net.ipv4.ip_local_port_range", "2000 3000");
         let pod = pod.sysctl("fs.mqueue.msg_max", "100").run();
@@ -123,7 +123,7 @@ fn sysctls_are_set_for_the_pod_and_unsafe_ones_of_the_host_are_refused() {
 
 #[test]
 fn the_host_name_is_the_pod_s() {
-    both("name", |bench| {
+    each("name", |bench| {
         let mut pod = bench.pod("a");
         pod.config.hostname = "its-name".to_owned();
         let pod = pod.run();

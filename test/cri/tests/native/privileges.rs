@@ -8,7 +8,7 @@ use cri::compile;
 use e2e::{Image, Layer, busybox_bytes};
 use serde_json::json;
 
-use crate::bench::{Bench, both, same, script_in};
+use crate::bench::{Bench, each, same, script_in};
 
 fn profile(kind: cri::api::security_profile::ProfileType, file: &str) -> Option<SecurityProfile> {
     Some(SecurityProfile { profile_type: kind.into(), localhost_ref: file.to_owned() })
@@ -35,7 +35,7 @@ fn the_runtime_s_seccomp_profile_refuses_what_no_capability_allows() {
         same("unset", |bench| under(bench, None, script, add));
     }
     for (kind, installed) in [(RuntimeDefault, "2"), (Unconfined, "0")] {
-        both("installed", |bench| {
+        each("installed", |bench| {
             assert_eq!(under(bench, profile(kind, ""), "true", &[]), format!("Seccomp:\t{installed}\n"));
         });
     }
@@ -43,7 +43,7 @@ fn the_runtime_s_seccomp_profile_refuses_what_no_capability_allows() {
 
 #[test]
 fn a_profile_of_the_node_s_own_holds_also_for_an_exec() {
-    both("localhost", |bench| {
+    each("localhost", |bench| {
         let file = bench.scene.folder().join("profile.json");
         let rule = json!({ "names": ["chmod", "fchmodat", "fchmodat2"], "action": "SCMP_ACT_ERRNO" });
         fs::write(&file, json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] }).to_string())
@@ -128,7 +128,7 @@ fn users_and_groups_by_number_and_by_name_and_of_the_image() {
 
 #[test]
 fn a_group_without_a_user_and_a_name_that_is_unknown_are_refused() {
-    both("refused", |bench| {
+    each("refused", |bench| {
         let pod = bench.pod("a").run();
         let group = script_in(&pod, "true").security(|security| security.run_as_group = id(7));
         assert!(group.try_start().is_err());
@@ -142,7 +142,7 @@ fn a_group_without_a_user_and_a_name_that_is_unknown_are_refused() {
 fn no_new_privs_keeps_a_program_from_becoming_root() {
     let layer = Layer::new().setuid_file("/whoami", compile("whoami"));
     let image = Image::new("e2e.local/setuid:1").layer(layer).entrypoint(&["/whoami"]);
-    both("no-new-privs", |bench| {
+    each("no-new-privs", |bench| {
         let pod = bench.pod("a").run();
         for (attempt, no_new_privs, becomes) in [(0, true, 1000), (1, false, 0)] {
             let container = pod.container("main", &image, &[]).attempt(attempt).security(|security| {
@@ -156,7 +156,7 @@ fn no_new_privs_keeps_a_program_from_becoming_root() {
 
 #[test]
 fn paths_are_masked_and_read_only_as_asked() {
-    both("paths", |bench| {
+    each("paths", |bench| {
         let folder = bench.scene.folder().join("volume");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("secret"), "secret").unwrap();
@@ -178,7 +178,7 @@ fn paths_are_masked_and_read_only_as_asked() {
 
 #[test]
 fn apparmor_is_refused_where_the_host_has_none_and_unconfined_is_not() {
-    both("apparmor", |bench| {
+    each("apparmor", |bench| {
         let pod = bench.pod("a").run();
         let with = |attempt, kind, name: &str| {
             let container = script_in(&pod, "true").attempt(attempt);
@@ -191,7 +191,7 @@ fn apparmor_is_refused_where_the_host_has_none_and_unconfined_is_not() {
 
 #[test]
 fn a_privileged_container_may_make_interfaces_and_has_the_host_s_devices() {
-    both("privileged", |bench| {
+    each("privileged", |bench| {
         for privileged in [true, false] {
             let mut pod = bench.pod(if privileged { "a" } else { "b" });
             let linux = pod.config.linux.get_or_insert_default();
