@@ -4,7 +4,8 @@
 #   benches/run.sh N [--through ctr|cri] [--network host|own|bridge] [--workload hello|python|server]
 #                    [--parallel N,N…] [--stack NAME]… [--mounts N] [--check] [--results FOLDER]
 #
-# SHIM=FILE measures that shim; otherwise the release binary is built and measured. README.md explains the options.
+# SHIM=FILE measures that shim; otherwise the release binary is built and measured. WAMR_AOTC=FILE is the compiler for
+# stacks that run compiled. README.md explains the options.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 containers=${1:-20}
@@ -25,6 +26,7 @@ case " $* " in *" python "*)
     test/bed/fetch.sh python
     more+=(--python-module "$(path python)/python.wasm" --python-root "$(path python)/root") ;;
 esac
+[[ -n ${WAMR_AOTC:-} ]] && more+=(--compiler "$WAMR_AOTC")
 shim=${SHIM:-$(deploy/build.sh)}
 echo "building the harness" >&2
 cargo build --locked --quiet --profile test-release -p density

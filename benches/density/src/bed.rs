@@ -17,7 +17,7 @@ use crate::cgroups::{CONTAINERS, Cgroups, SANDBOXES, STACK};
 use crate::host_mounts::HostMounts;
 use crate::options::{Options, Through};
 use crate::stack::Stack;
-use crate::{configuration, floor, host_mounts};
+use crate::{compiled, configuration, floor, host_mounts};
 
 /// How long containerd may take to start, and anything to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,7 +55,11 @@ impl Bed {
         let cgroups = Cgroups::make(&name)?;
         let network = cri.then(|| Network::new(&folder.join("network")));
         let mounts = HostMounts::make(&folder.join("mounts"), stack.mounts)?;
-        let containerd = spawn(&folder, &cgroups, network.as_ref(), options)?;
+        let settings = match (&options.compiler, stack.is_compiled()) {
+            (Some(compiler), true) => Some(compiled::settings(&folder, compiler)?),
+            _ => None,
+        };
+        let containerd = spawn(&folder, &cgroups, network.as_ref(), settings, options)?;
         let ctr = options.containerd.join("ctr");
         let namespace = if cri { "k8s.io".to_owned() } else { name.clone() };
         let mut bed = Bed { folder, cgroups, namespace, name, ctr, containerd, network, mounts };
@@ -215,11 +219,21 @@ impl Drop for Bed {
 }
 
 /// containerd joins its cgroups before it is containerd, so that all its memory is charged there.
-fn spawn(folder: &Path, cgroups: &Cgroups, network: Option<&Network>, options: &Options) -> Result<Child> {
+/// `settings`: what is done first, in a mount namespace of its own.
+fn spawn(
+    folder: &Path,
+    cgroups: &Cgroups,
+    network: Option<&Network>,
+    settings: Option<String>,
+    options: &Options,
+) -> Result<Child> {
     let log = File::create(folder.join("log"))?;
     let path = std::env::var("PATH").unwrap_or_default();
-    let sh = Path::new("/bin/sh");
-    let mut shell = network.map_or_else(|| Command::new(sh), |network| network.command(sh));
+    let first = Path::new(if settings.is_some() { "unshare" } else { "/bin/sh" });
+    let mut shell = network.map_or_else(|| Command::new(first), |network| network.command(first));
+    if let Some(settings) = settings {
+        shell.args(["--mount", "--propagation", "private", "/bin/sh", "-c", &settings, "/bin/sh"]);
+    }
     shell
         .args(["-c", r#"program=$1; config=$2; shift 2; for f; do echo $$ >"$f" || exit; done; exec "$program" -c "$config""#])
         .arg("sh")

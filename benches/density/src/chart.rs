@@ -29,6 +29,8 @@ pub struct Bar {
     pub label: String,
     /// From left to right; negative ones are drawn as nothing.
     pub segments: Vec<f64>,
+    /// Which colour the first segment has.
+    pub tint: usize,
     /// Right of it.
     pub text: String,
 }
@@ -89,7 +91,7 @@ impl Bar {
     fn draw(&self, svg: &mut String, y: f64, scale: f64) {
         text(svg, LEFT - 8.0, y + 13.0, "end", "", &self.label);
         let mut x = LEFT;
-        for (segment, colour) in self.segments.iter().zip(COLOURS.iter().cycle()) {
+        for (segment, colour) in self.segments.iter().zip(COLOURS.iter().cycle().skip(self.tint)) {
             let width = segment.max(0.0) * scale;
             rectangle(svg, x, y, width, BAR, colour);
             x += width;
@@ -120,6 +122,7 @@ mod tests {
         let bar = |label: &str, segments: &[f64]| Bar {
             label: label.to_owned(),
             segments: segments.to_vec(),
+            tint: 0,
             text: "a<b".to_owned(),
         };
         let group =

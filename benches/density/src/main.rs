@@ -5,6 +5,7 @@
 mod bed;
 mod cgroups;
 mod chart;
+mod compiled;
 mod configuration;
 mod containers;
 mod cpu;

@@ -17,7 +17,7 @@ use crate::memory::Sample;
 use crate::options::Options;
 use crate::server::{self, Own};
 use crate::stack::Stack;
-use crate::{memory_figures, start_figures};
+use crate::{compiled, memory_figures, start_figures};
 
 /// How many containers the server makes without containerd.
 const OWN: usize = 50;
@@ -65,9 +65,16 @@ async fn all(bed: &Bed, stack: &Stack, options: &Options, launcher: &Arc<Launche
     let n = options.containers;
     eprintln!("   warming up");
     warm_up(launcher, "first").await?;
+    if stack.is_compiled() {
+        eprintln!("   compiling");
+        for start in ["second", "third"] {
+            warm_up(launcher, start).await?;
+        }
+        compiled::wait(&bed.folder).await?;
+    }
     bed.end_shims()?;
     let before = Sample::settled(bed).await?;
-    warm_up(launcher, "second").await?;
+    warm_up(launcher, "idle").await?;
     // A server gives memory back three seconds after a removal.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let idle = Sample::settled(bed).await?;

@@ -32,8 +32,8 @@ pub struct Use {
     pub processes: u64,
     /// Proportional set size: a page that n processes map counts 1/n for each.
     pub pss: u64,
-    /// Pages that no other process maps: what ending the process would free.
-    pub private: u64,
+    /// Pages that are no file's: heap and stacks. What is shared with a parent counts for both.
+    pub anonymous: u64,
 }
 
 /// /proc/meminfo.
@@ -95,7 +95,7 @@ impl Sample {
             let sum = roles.entry(role).or_default();
             sum.processes += 1;
             sum.pss += kilobytes("Pss");
-            sum.private += kilobytes("Private_Clean") + kilobytes("Private_Dirty");
+            sum.anonymous += kilobytes("Anonymous");
         }
         Ok(Sample { host, roles, others, containers, sandboxes, stack })
     }
@@ -109,7 +109,7 @@ impl Sample {
     pub fn json(&self) -> Value {
         let roles = self.roles.iter().map(|(role, sum)| {
             let name = format!("{role:?}").to_lowercase();
-            (name, json!({ "processes": sum.processes, "pss": sum.pss, "private": sum.private }))
+            (name, json!({ "processes": sum.processes, "pss": sum.pss, "anonymous": sum.anonymous }))
         });
         let charged = |charged: Charged| json!({ "total": charged.total, "kernel": charged.kernel, "shared": charged.shared });
         json!({

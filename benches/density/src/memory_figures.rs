@@ -73,12 +73,12 @@ pub fn each(memory: &Memory, options: &Options) -> Vec<Figure> {
 pub fn node(memory: &Memory, options: &Options) -> Vec<Figure> {
     let Memory { before, idle, after, idle_cpu } = memory;
     let kib = |bytes: u64| bytes as f64 / 1024.0;
-    // Once containers are there, a server that serves them all shares pages with none that it did not share before
-    // except by forking: its private pages tell its growth better than PSS, which falls as more processes share.
+    // What a server that serves them all adds for each. Not PSS, nor private pages: its program's pages become shared
+    // as soon as there are containers, and fall from both.
     let server = idle.of(Role::Shims).processes == 1;
     let value = |value: f64| if server { Ok(value) } else { Err("it has a shim per container") };
     let (idle_server, full_server) = (idle.of(Role::Shims), after.of(Role::Shims));
-    let growth = (kib(full_server.private) - kib(idle_server.private)) / options.containers as f64;
+    let growth = (kib(full_server.anonymous) - kib(idle_server.anonymous)) / options.containers as f64;
     let roles = [Role::Shims, Role::Zygote, Role::Sandboxes, Role::Guests];
     let processes: u64 = roles.map(|role| after.of(role).processes).iter().sum();
     let templates = kib(after.stack.shared) - kib(before.stack.shared);
@@ -91,7 +91,7 @@ pub fn node(memory: &Memory, options: &Options) -> Vec<Figure> {
             value(kib(idle.of(Role::Zygote).pss)),
         ),
         maybe("templates", "files in memory, as templates", "KiB", value(templates)),
-        maybe("server_growth", "private memory more in the server per container", "KiB", value(growth)),
+        maybe("server_growth", "heap and stacks more in the server per container", "KiB", value(growth)),
         figure("processes", "processes beside containerd", "", processes as f64),
         maybe(
             "idle_cpu",

@@ -64,6 +64,8 @@ pub struct Options {
     pub python_module: Option<PathBuf>,
     /// A root file system with a native Python.
     pub python_root: Option<PathBuf>,
+    /// `wamr-aotc`, for stacks that run compiled.
+    pub compiler: Option<PathBuf>,
     /// Where the JSON goes.
     pub results: Option<PathBuf>,
     /// Compare with what is promised.
@@ -89,6 +91,7 @@ impl Options {
             cni: None,
             python_module: None,
             python_root: None,
+            compiler: None,
             results: None,
             check: false,
             stacks: Vec::new(),
@@ -112,6 +115,7 @@ impl Options {
                 "--cni" => options.cni = Some(value()?.into()),
                 "--python-module" => options.python_module = Some(value()?.into()),
                 "--python-root" => options.python_root = Some(value()?.into()),
+                "--compiler" => options.compiler = Some(value()?.into()),
                 "--results" => options.results = Some(value()?.into()),
                 "--check" => options.check = true,
                 "--stack" => options.stacks.push(value()?),

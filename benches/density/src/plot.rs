@@ -57,6 +57,12 @@ impl Column<'_> {
         self.0.get("label").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Ours and others have different colours.
+    fn tint(&self) -> usize {
+        let runtime = self.0.get("runtime").and_then(Value::as_str).unwrap_or_default();
+        usize::from(runtime != "io.containerd.wamr.v1")
+    }
+
     /// A figure; none if it could not be measured.
     pub fn figure(&self, key: &str) -> Option<f64> {
         self.0.get("figures")?.get(key)?.get("value")?.as_f64()
@@ -142,6 +148,7 @@ fn memory(runs: &[Run]) -> Chart {
         Some(Bar {
             label: column.label().to_owned(),
             segments: PARTS.iter().map(|(key, _)| column.figure(key).unwrap_or_default()).collect(),
+            tint: 0,
             text: format!("{all:.0} KiB"),
         })
     };
@@ -155,7 +162,8 @@ fn memory(runs: &[Run]) -> Chart {
 fn free(runs: &[Run]) -> Chart {
     let bar = |column: Column<'_>| {
         let all = column.figure("mem_free")?;
-        Some(Bar { label: column.label().to_owned(), segments: vec![all], text: format!("{all:.0} KiB") })
+        let (label, tint) = (column.label().to_owned(), column.tint());
+        Some(Bar { label, segments: vec![all], tint, text: format!("{all:.0} KiB") })
     };
     Chart {
         title: "Drop of MemFree for each: the whole stack, as free tells it".to_owned(),
@@ -168,7 +176,7 @@ fn rate(runs: &[Run]) -> Chart {
     let bars = |column: Column<'_>, round: u64| {
         let rate = column.figure(&format!("at{round}_rate"))?;
         let label = format!("{}, {round} at a time", column.label());
-        Some(Bar { label, segments: vec![rate], text: format!("{rate:.1}/s") })
+        Some(Bar { label, segments: vec![rate], tint: column.tint(), text: format!("{rate:.1}/s") })
     };
     Chart { title: "Started per second".to_owned(), groups: by_round(runs, bars), ..Chart::default() }
 }
@@ -180,6 +188,7 @@ fn latency(runs: &[Run]) -> Chart {
         Some(Bar {
             label: format!("{}, {round} at a time", column.label()),
             segments: vec![p50, p99 - p50],
+            tint: 0,
             text: format!("{p50:.0} / {p99:.0} ms"),
         })
     };

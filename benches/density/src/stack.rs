@@ -87,6 +87,9 @@ impl Stack {
             stack.annotations.retain(|(other, _)| *other != key);
             stack.annotations.push((key, value.to_owned()));
         }
+        if stack.is_compiled() && options.compiler.is_none() {
+            return Ok(Err("it needs the compiler: WAMR_AOTC=FILE; deploy/build-aotc.sh builds it".into()));
+        }
         // As the name of a handler and of a file.
         stack.name += &format!("-{}", settings.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
         stack.label = stack.label.replacen(':', &format!(", {settings}:"), 1);
@@ -139,6 +142,13 @@ impl Stack {
                 wasm(other)?
             }
         }))
+    }
+
+    /// Whether it runs compiled.
+    pub fn is_compiled(&self) -> bool {
+        let on =
+            |(key, value): &(String, String)| key.strip_prefix(SETTINGS) == Some("aot") && value != "off";
+        self.ours && self.annotations.iter().any(on)
     }
 
     /// The image, without anything the workload does not need.
