@@ -87,7 +87,8 @@ fn ask(place: &Path) -> Result<Option<Report>, String> {
 
 fn understand(line: &str) -> Result<Report, String> {
     match Answer::parse(line) {
-        Some(Answer::Report(report)) => Ok(*report),
+        Some(Answer::Report(json)) => serde_json::from_str(&json)
+            .map_err(|e| format!("the server is of another release: its report: {e}")),
         Some(Answer::Error(why)) if why.contains("not understood") => {
             let advice = "use the wamrctl that came with it, or wait for its last container to end";
             Err(format!("the server is of an older release: {advice}"))
@@ -215,6 +216,7 @@ mod tests {
     #[test]
     fn older_releases_and_strangers_are_named() {
         assert!(understand("error \"list\" is not understood").unwrap_err().contains("older release"));
+        assert!(understand("report {\"version\":1}").unwrap_err().contains("another release"));
         assert!(understand("SSH-2.0-OpenSSH").unwrap_err().contains("SSH-2.0"));
     }
 }

@@ -75,7 +75,11 @@ async fn answer(server: &Arc<Server>, request: Request, in_use: u64) -> Answer {
             server.registry.reserve(&id);
             Answer::Ok
         }
-        Request::List => Answer::Report(Box::new(server.report())),
+        Request::List => match serde_json::to_string(&server.report()) {
+            Ok(json) => Answer::Report(json),
+            // A path that is no text.
+            Err(e) => Answer::Error(format!("write the report: {e}")),
+        },
         // A sandbox has no process of its own to tell of.
         Request::Drop(id) if server.remove_sandbox(&id) => Answer::Gone,
         Request::Drop(id) => {
