@@ -5,10 +5,11 @@ use cri::api::{Capability, Int64Value, LinuxContainerSecurityContext};
 
 use crate::bench::{Bench, same, script_in};
 
-/// Looks around. Not compared: what kind of descriptor a stream is, options of a whole file system (as opposed to a mount),
+/// Looks around. Not compared: modes of directories that devices need (libcontainer makes them 777), what kind of descriptor
+/// a stream is, options of a whole file system (as opposed to a mount),
 /// flags of `/dev/shm` (we keep `nosuid,nodev,noexec` of what is bound, some releases of runc do not), and hierarchies without
-/// controllers: systemd's, which runc fills and we do not, and the server's own; real-time signals that are ignored since whoever started
-/// containerd.
+/// controllers: systemd's, which runc fills and we do not, and the server's own; real-time signals that are ignored since
+/// whoever started containerd.
 const LOOK: &str = r#"exec 2>&1
 echo "== status"; grep -E '^(Umask|Uid|Gid|Groups|NoNewPrivs|Seccomp|Cap|Speculation|Sig(Blk|Cgt))' /proc/self/status
 echo ignored $((0x$(sed -n 's/^SigIgn:.//p' /proc/self/status) & 0x7fffffff))
