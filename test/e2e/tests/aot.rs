@@ -3,7 +3,11 @@
 //!
 //! Real: containerd, the shim, `wamr-aotc` with LLVM, its cgroup, the cache on disk.
 
+#[path = "../../../crates/wamr/tests/promises/large.rs"]
+mod large;
+
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -193,6 +197,89 @@ fn a_module_that_is_too_much_for_the_compiler_is_left_alone_and_runs_interpreted
         assert!(compiler_cgroups(namespace.server().process.pid).is_empty());
         task.end();
     }
+}
+
+/// A bed with a program in the compiler's place, which says that it is of this release and then does what it is told.
+fn bed_with_program(does: &str, identity: &str, settings: &str) -> Arc<Bed> {
+    let bed = Bed::with_configuration();
+    let (cache, program) = (bed.folder().join("aot"), bed.folder().join("program"));
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --identity ] && {{ {identity}; exit; }}\n\
+         while [ $# -gt 0 ]; do [ \"$1\" = --cgroup ] && echo 0 >\"$2\"; shift; done\n{does}\n"
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    bed.configure(&format!(
+        "linger = 1\naot = \"eager\"\naot_cache = {cache:?}\naot_compiler = {program:?}\n{settings}\n"
+    ));
+    bed
+}
+
+#[test]
+fn a_compiler_that_crashes_hangs_or_writes_nonsense_costs_its_module_the_code_and_nothing_else() {
+    let identity = format!("{} --identity", aot_compiler().display());
+    // What it does, what is said of it, and whether the module is left alone for good.
+    for (does, words, for_good) in [
+        ("kill -SEGV $$", "the compiler crashed", true),
+        ("sleep 600", "not done after", true),
+        ("echo no code", "does not begin with", true),
+        ("exit 0", "is empty", true),
+        ("echo it does not like it >&2; exit 1", "it does not like it", true),
+        ("echo no room >&2; exit 3", "not compiled now (tier quick): no room", false),
+        ("kill -KILL $$", "not compiled now (tier quick): the compiler was killed", false),
+    ] {
+        let bed = bed_with_program(does, &identity, "aot_time = 2");
+        let namespace = bed.namespace("faulty");
+        let image = namespace.import_guests(&["wait", "hello"]);
+        let task = namespace.container(&image, "wait", &["/bin/wait.wasm"]).start();
+        task.stdout().wait_until_it_says("ready");
+        for id in ["a", "b"] {
+            let finished = namespace.container(&image, id, &["/bin/hello.wasm"]).run();
+            assert_eq!(finished.text(), "hello from wasm\n");
+        }
+        let log = log(&namespace);
+        assert_eq!(count(&log, words), 2, "{does}: once for each module: {log}");
+        assert_eq!(files(&bed, "failed").len(), if for_good { 2 } else { 0 }, "{does}");
+        assert_eq!(files(&bed, "aot").len(), 0, "{does}");
+        assert!(compiler_cgroups(namespace.server().process.pid).is_empty(), "{does}");
+        task.end();
+    }
+}
+
+#[test]
+fn a_compiler_of_another_release_is_not_used() {
+    let bed = bed_with_program("exit 1", "echo 1.0.0", "");
+    let namespace = bed.namespace("release");
+    let image = namespace.import_guests(&["wait", "hello"]);
+    let task = namespace.container(&image, "wait", &["/bin/wait.wasm"]).start();
+    task.stdout().wait_until_it_says("ready");
+    assert_eq!(namespace.container(&image, "a", &["/bin/hello.wasm"]).run().code, 0);
+    let log = log(&namespace);
+    assert_eq!(count(&log, "install both of one release"), 1, "{log}");
+    assert_eq!(count(&log, "cannot be compiled"), 0, "{log}");
+    task.end();
+}
+
+#[test]
+fn a_large_module_is_compiled_by_several_confined_processes_and_does_the_same() {
+    let bed = bed("aot_memory = \"256MiB\"");
+    let namespace = bed.namespace("large");
+    let wasm = wat::parse_str(large::module()).unwrap();
+    let image = Image::new("e2e.local/large:1").layer(
+        Layer::new().directory("/bin").file("/bin/large.wasm", wasm).file("/bin/wait.wasm", guest("wait")),
+    );
+    namespace.import(&image);
+    let task = namespace.container(&image, "wait", &["/bin/wait.wasm"]).start();
+    let run = |mode: &str| {
+        let container = namespace.container(&image, mode, &["/bin/large.wasm"]);
+        container.annotation("wamr.containerd.io/aot", mode).run().code
+    };
+    let (interpreted, compiled) = (run("off"), run("eager"));
+    assert!(interpreted > 0 && interpreted == compiled, "{interpreted} and {compiled}");
+    let log = log(&namespace);
+    assert_eq!(count(&log, "large.wasm\" is compiled (tier quick"), 1, "{log}");
+    assert_eq!(count(&log, "template of /bin/large.wasm (quick"), 1, "{log}");
+    task.end();
 }
 
 #[test]

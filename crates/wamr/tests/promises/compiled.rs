@@ -9,32 +9,35 @@ use std::process::{Command, Stdio};
 use wamr::{Entry, Instance, InstanceOptions, Module, ModuleSource};
 
 use crate::harness::{Ended, Guest, Image, NOT_RUN, TRAPPED, in_child, say, spawn, wat, with_engine};
+use crate::large;
 
 /// Compiles with each tier; `None`, and a word about it, without a compiler.
 fn compiled(wasm: &[u8]) -> Option<Vec<(&'static str, Vec<u8>)>> {
+    let mut code = vec![("quick", compile(wasm, "quick", false)?), ("top", compile(wasm, "top", false)?)];
+    if std::fs::read_to_string("/proc/cpuinfo").unwrap().contains(" fsgsbase") {
+        code.push(("quick, by GS", compile(wasm, "quick", true)?));
+        code.push(("top, by GS", compile(wasm, "top", true)?));
+    }
+    Some(code)
+}
+
+/// By the GS register, or not.
+fn compile(wasm: &[u8], tier: &str, segue: bool) -> Option<Vec<u8>> {
     let Some(compiler) = std::env::var_os("WAMR_AOTC") else {
         eprintln!("SKIPPED: WAMR_AOTC does not name a compiler");
         return None;
     };
-    let segue = std::fs::read_to_string("/proc/cpuinfo").unwrap().contains(" fsgsbase");
-    let compile = |tier, options: &[&str]| {
-        let mut child = Command::new(&compiler)
-            .args(["--unconfined", "--tier", tier])
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(wasm).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{tier}: {}", output.status);
-        output.stdout
-    };
-    let mut code = vec![("quick", compile("quick", &[])), ("top", compile("top", &[]))];
-    if segue {
-        code.push(("top, by GS", compile("top", &["--segue"])));
-    }
-    Some(code)
+    let mut child = Command::new(&compiler)
+        .args(["--unconfined", "--tier", tier])
+        .args(segue.then_some("--segue"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(wasm).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{tier}: {}", output.status);
+    Some(output.stdout)
 }
 
 fn run_compiled(guest: &Guest<'_>, code: &[u8]) -> i32 {
@@ -131,6 +134,20 @@ fn traps_are_the_same() {
     ] {
         let ended = same(&Guest::new(&start(body)), TRAPPED);
         assert_eq!(ended.stderr, format!("wasm trap: {words}"), "{body}");
+    }
+}
+
+#[test]
+fn a_large_module_is_compiled_in_parts_and_does_the_same() {
+    let wasm = wat(&large::module());
+    // More than one part's.
+    assert!(wasm.len() > 700_000, "{} bytes", wasm.len());
+    let guest = Guest::new(&wasm);
+    let expected = guest.run_loaded();
+    assert!(expected.code > 0 && expected.code < TRAPPED, "{expected:?}");
+    if let Some(code) = compile(&wasm, "quick", false) {
+        assert_eq!(in_child(|| guest.run_here_from_image_of(&code)), expected);
+        assert_eq!(compile(&wasm, "quick", false).unwrap(), code, "the same code each time");
     }
 }
 

@@ -8,6 +8,7 @@ mod compiled;
 mod harness;
 
 mod images;
+mod large;
 mod load;
 mod memory;
 mod run;
