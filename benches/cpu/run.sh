@@ -1,9 +1,9 @@
 #!/bin/bash
 # Speed of guests: interpreted, compiled at each tier, native, by wasmtime; a table, JSON and a plot.
 #
-#   benches/cpu/run.sh [--only GUEST]... [--repeat N] [--check]
+#   benches/cpu/run.sh [--only GUEST]... [--repeat N] [--full] [--check]
 #
-# RESULTS=FOLDER for the reports (docs/benchmarks); NO_CPYTHON=1 leaves CPython out, whose top tier takes minutes.
+# RESULTS=FOLDER for the reports (docs/benchmarks); NO_CPYTHON=1 leaves CPython out. --full: CPython at the top tier too, which takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 results=${RESULTS:-docs/benchmarks}

@@ -2,7 +2,8 @@
 //! costs. All in one run, so that ratios hold whatever else the machine does.
 //!
 //! ```text
-//! cpu --guests FOLDER --aotc FILE --python FILE [--cpython FILE] [--results FOLDER] [--only NAME] [--repeat N] [--check]
+//! cpu --guests FOLDER --aotc FILE --python FILE [--cpython FILE] [--results FOLDER] [--only NAME] [--repeat N]
+//!     [--full] [--check]
 //! ```
 //! `benches/cpu/run.sh` brings the parts together; `benches/README.md` says what each figure means.
 

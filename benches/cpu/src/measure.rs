@@ -110,7 +110,7 @@ pub fn all(options: &Options) -> Result<Vec<Measured>> {
     for module in &kernels {
         let name = module.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if wanted(&name) {
-            let compiles = compile_all(options, module)?;
+            let compiles = compile_all(options, module, true)?;
             measured.push(one(options, &name, Class::Kernel, module, compiles, &[])?);
         }
     }
@@ -121,7 +121,7 @@ pub fn all(options: &Options) -> Result<Vec<Measured>> {
             let module = options.guests.join("cpython").join("python.wasm");
             fs::create_dir_all(options.guests.join("cpython"))?;
             fs::copy(given, &module).with_context(|| format!("copy {}", given.display()))?;
-            let mut compiles = compile_all(options, &module)?;
+            let mut compiles = compile_all(options, &module, options.full)?;
             for (name, program) in cases {
                 let compiled = std::mem::take(&mut compiles);
                 measured.push(one(options, name, Class::Application, &module, compiled, &["-c", program])?);
@@ -131,18 +131,23 @@ pub fn all(options: &Options) -> Result<Vec<Measured>> {
     Ok(measured)
 }
 
-fn compile_all(options: &Options, module: &Path) -> Result<Vec<(Runner, Compiled)>> {
+/// The least CPU time of a few compiles; of one, where it takes seconds.
+fn compile_all(options: &Options, module: &Path, top: bool) -> Result<Vec<(Runner, Compiled)>> {
     let segue = fs::read_to_string("/proc/cpuinfo").unwrap_or_default().contains(" fsgsbase");
+    let ours = |runner, tier| {
+        Ok::<_, anyhow::Error>((
+            runner,
+            compile::ours(options, module, tier, segue, &code_path(module, tier))?,
+        ))
+    };
     let mut compiled = Vec::new();
     for _ in 0..if module.metadata()?.len() < 1 << 20 { options.repeat.min(3) } else { 1 } {
-        compiled.push((
-            Runner::Quick,
-            compile::ours(options, module, "quick", false, &code_path(module, "quick"))?,
-        ));
-        compiled
-            .push((Runner::Top, compile::ours(options, module, "top", segue, &code_path(module, "top"))?));
-        compiled
-            .push((Runner::Wasmtime, compile::wasmtime(options, module, &code_path(module, "wasmtime"))?));
+        compiled.push(ours(Runner::Quick, "quick")?);
+        if top {
+            compiled.push(ours(Runner::Top, "top")?);
+        }
+        let theirs = compile::wasmtime(options, module, &code_path(module, "wasmtime"))?;
+        compiled.push((Runner::Wasmtime, theirs));
     }
     compiled.sort_by_key(|(runner, compiled)| (*runner, compiled.cpu));
     compiled.dedup_by_key(|(runner, _)| *runner);
@@ -165,8 +170,10 @@ fn one(
             // The interpreter takes ten times as long and more, and its figure is no promise.
             let slow = times.iter().any(|(who, time)| *who == runner && *time > SLOW);
             let skipped = runner == Runner::Interpreter && (slow || round >= 2);
-            let native = matches!(runner, Runner::Native | Runner::March);
-            if skipped || native && class == Class::Application {
+            let absent = class == Class::Application
+                && (matches!(runner, Runner::Native | Runner::March)
+                    || runner == Runner::Top && !options.full);
+            if skipped || absent {
                 continue;
             }
             let (time, said) = run(options, runner, module, arguments)

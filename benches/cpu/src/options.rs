@@ -23,6 +23,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// How often each is run; the least time counts.
     pub repeat: usize,
+    /// CPython at the top tier too, which takes minutes to compile.
+    pub full: bool,
     /// Compare with what is promised.
     pub check: bool,
 }
@@ -31,7 +33,8 @@ impl Options {
     /// Reads the arguments.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
         let (mut guests, mut aotc, mut python, mut script) = (None, None, None, None);
-        let (mut cpython, mut results, mut only, mut repeat, mut check) = (None, None, Vec::new(), 5, false);
+        let (mut cpython, mut results, mut only, mut repeat) = (None, None, Vec::new(), 5);
+        let (mut full, mut check) = (false, false);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{name} needs a value"));
             match name.as_str() {
@@ -43,9 +46,10 @@ impl Options {
                 "--results" => results = Some(value()?.into()),
                 "--only" => only.push(value()?),
                 "--repeat" => repeat = value()?.parse().context("--repeat: a number")?,
+                "--full" => full = true,
                 "--check" => check = true,
                 _ => bail!(
-                    "{name:?} is not known; there are --only GUEST, --repeat N, --check (compare with what is \
+                    "{name:?} is not known; there are --only GUEST, --repeat N, --full (CPython at the top tier), --check (compare with what is \
                      promised) and what benches/cpu/run.sh adds"
                 ),
             }
@@ -60,6 +64,7 @@ impl Options {
             results,
             only,
             repeat: repeat.max(1),
+            full,
             check,
         })
     }

@@ -283,6 +283,26 @@ fn a_large_module_is_compiled_by_several_confined_processes_and_does_the_same() 
 }
 
 #[test]
+fn a_compiled_container_has_no_more_memory_of_its_own_than_an_interpreted_one() {
+    let bed = bed("aot = \"eager\"");
+    let namespace = bed.namespace("memory");
+    let image = namespace.import_guests(&["wait"]);
+    // Of each kind two, so that pages of their template are shared.
+    let tasks = [("a", "off"), ("b", "off"), ("c", "eager"), ("d", "eager")].map(|(id, mode)| {
+        let container = namespace.container(&image, id, &["/bin/wait.wasm"]);
+        let task = container.annotation("wamr.containerd.io/aot", mode).start();
+        task.stdout().wait_until_it_says("ready");
+        task
+    });
+    let [_, interpreted, _, compiled] = tasks.each_ref().map(|task| task.process().private_memory());
+    assert!(runs_compiled(&tasks[3].process()) && !runs_compiled(&tasks[1].process()));
+    assert!(compiled <= interpreted, "{compiled} bytes compiled, {interpreted} interpreted");
+    for task in tasks {
+        task.end();
+    }
+}
+
+#[test]
 fn damaged_code_is_never_run_but_made_again() {
     let bed = bed("aot = \"eager\"");
     let namespace = bed.namespace("damaged");
