@@ -44,6 +44,18 @@ impl Bed {
     pub fn start(stack: &Stack, options: &Options) -> Result<Bed> {
         let name = format!("wamr-bench-{}-{}", std::process::id(), stack.name);
         let folder = std::env::temp_dir().join(&name);
+        let made = Bed::make(&name, &folder, stack, options);
+        if made.is_err() {
+            // There is no bed that could end it, and nothing runs in it.
+            remove_folder(&folder)?;
+            Cgroups::make(&name)?.remove()?;
+        }
+        let mut bed = made?;
+        bed.wait_until_it_listens()?;
+        Ok(bed)
+    }
+
+    fn make(name: &str, folder: &Path, stack: &Stack, options: &Options) -> Result<Bed> {
         for part in ["bin", "fifo"] {
             fs::create_dir_all(folder.join(part)).with_context(|| format!("make {}", folder.display()))?;
         }
@@ -51,20 +63,19 @@ impl Bed {
         symlink(fs::canonicalize(&options.shim)?, bin.join("containerd-shim-wamr-v1"))?;
         symlink(std::env::current_exe()?, bin.join(floor::FILE))?;
         let cri = options.through == Through::Cri;
-        fs::write(folder.join("config.toml"), configuration::of(&folder, stack, options)?)?;
-        let cgroups = Cgroups::make(&name)?;
+        fs::write(folder.join("config.toml"), configuration::of(folder, stack, options)?)?;
+        let cgroups = Cgroups::make(name)?;
         let network = cri.then(|| Network::new(&folder.join("network")));
         let mounts = HostMounts::make(&folder.join("mounts"), stack.mounts)?;
         let settings = match (&options.compiler, stack.is_compiled()) {
-            (Some(compiler), true) => Some(compiled::settings(&folder, compiler)?),
+            (Some(compiler), true) => Some(compiled::settings(folder, compiler)?),
             _ => None,
         };
-        let containerd = spawn(&folder, &cgroups, network.as_ref(), settings, options)?;
+        let containerd = spawn(folder, &cgroups, network.as_ref(), settings, options)?;
         let ctr = options.containerd.join("ctr");
-        let namespace = if cri { "k8s.io".to_owned() } else { name.clone() };
-        let mut bed = Bed { folder, cgroups, namespace, name, ctr, containerd, network, mounts };
-        bed.wait_until_it_listens()?;
-        Ok(bed)
+        let namespace = if cri { "k8s.io" } else { name }.to_owned();
+        let (folder, name) = (folder.to_owned(), name.to_owned());
+        Ok(Bed { folder, cgroups, namespace, name, ctr, containerd, network, mounts })
     }
 
     /// The socket of its gRPC API.
@@ -160,10 +171,6 @@ impl Bed {
         let _ = self.containerd.wait();
         let left = self.end_processes(|bed| bed.cgroups.processes(""));
         ensure!(left.is_empty(), "these processes do not end: {left:?}");
-        for mount in host_mounts::below(&self.folder).iter().rev() {
-            rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH)
-                .with_context(|| format!("unmount {}", mount.display()))?;
-        }
         for socket in sockets {
             match socket.parent().filter(|place| place.starts_with("/run/containerd-shim-wamr/")) {
                 Some(place) => gone(fs::remove_dir_all(place))?,
@@ -172,8 +179,7 @@ impl Bed {
         }
         // CRI's namespace has the same name for all; there runc was told to keep its state in the folder.
         gone(fs::remove_dir_all(Path::new("/run/containerd/runc").join(&self.name)))?;
-        gone(fs::remove_dir_all(&self.folder))
-            .with_context(|| format!("remove {}", self.folder.display()))?;
+        remove_folder(&self.folder)?;
         self.remove_cgroups()
     }
 
@@ -247,6 +253,15 @@ fn spawn(
     // Ctrl-C is for the harness, which then ends the rest in order.
     std::os::unix::process::CommandExt::process_group(&mut shell, 0);
     shell.spawn().context("start containerd")
+}
+
+/// A bed's folder, with whatever is mounted in it.
+fn remove_folder(folder: &Path) -> Result<()> {
+    for mount in host_mounts::below(folder).iter().rev() {
+        rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH)
+            .with_context(|| format!("unmount {}", mount.display()))?;
+    }
+    gone(fs::remove_dir_all(folder)).with_context(|| format!("remove {}", folder.display()))
 }
 
 fn gone(removed: io::Result<()>) -> io::Result<()> {
