@@ -15,7 +15,6 @@
 
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "bh_platform.h"
 
