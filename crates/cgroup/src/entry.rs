@@ -33,6 +33,6 @@ impl Cgroup {
             let path = directory.join("cgroup.procs");
             file::open_for_write(&path).map_err(|e| Error::io("open", path, e))
         };
-        self.directories().map(open).collect::<Result<_>>().map(Entry::Procs)
+        self.entered().map(open).collect::<Result<_>>().map(Entry::Procs)
     }
 }

@@ -93,7 +93,14 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         stdio::open(&creation.stdio, plan.process.console_size, &creation.id, &server.namespace)?;
 
     let path = cgroup_path(server, &creation, plan.cgroups_path.as_deref())?;
-    let planned = Cgroup::plan(&server.cgroups, &path).map_err(cgroup_error)?;
+    let planned = match &wasm {
+        // A limit that is set all the same is kept.
+        None if plan.limits.memory == cgroup::Memory::default() => {
+            Cgroup::plan_sleeper(&server.cgroups, &path)
+        }
+        _ => Cgroup::plan(&server.cgroups, &path),
+    };
+    let planned = planned.map_err(cgroup_error)?;
     let cgroup = make_cgroup(server, &creation, planned, Record::default(), &plan.limits)?;
     let unfinished = Unfinished { cgroup: &cgroup, bundle: &creation.bundle };
 

@@ -13,7 +13,7 @@ use containerd_shim_protos::topics;
 use protobuf::MessageField;
 
 use super::create::{Creation, check_id};
-use super::{Container, Phase, watch};
+use super::{Container, Kind, Phase, watch};
 use crate::blocking::blocking;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
@@ -48,7 +48,10 @@ pub async fn create(server: &Arc<Server>, creation: Creation) -> Result<Arc<Cont
     server.quick_moves.entered();
     let event = TaskCreate { pid: container.init.pid as u32, ..event };
     server.publisher.publish(topics::TASK_CREATE_EVENT_TOPIC, &event);
-    if let Err(e) = server.oom.watch(&container) {
+    // A holder of namespaces takes no memory that it could be killed for.
+    if container.kind != Kind::Sandbox
+        && let Err(e) = server.oom.watch(&container)
+    {
         log::error!("watch {} for OOM kills: {e}", container.init.name);
     }
     tokio::spawn(watch::first_process(Arc::clone(server), Arc::clone(&container)));
