@@ -3,7 +3,17 @@
 use crate::summary::Summary;
 
 /// A figure and what it must not exceed.
-const PROMISES: &[(&str, f64)] = &[];
+const PROMISES: &[(&str, f64)] = &[
+    ("top_wasmtime", 0.9),
+    ("top_native", 1.0),
+    ("quick_wasmtime", 1.05),
+    ("quick_compile", 3.5),
+    ("cpython_quick", 1.15),
+    // On two cores half of it.
+    ("cpython_quick_seconds", 60.0),
+    // All its processes together are below 1 GiB: they share most of this.
+    ("quick_peak", 400.0),
+];
 
 /// Prints each promise with its figure; false if one is broken.
 pub fn check(summary: &Summary) -> bool {

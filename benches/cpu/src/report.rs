@@ -12,12 +12,16 @@ use crate::measure::{Measured, Runner};
 use crate::plot;
 use crate::summary::Summary;
 
+/// How it begins.
+const HEAD: &str = "# Speed\n\nMade by `make bench-cpu`; [benches/README.md](../../benches/README.md#speed) says what each figure \
+                    means.\n\n";
+
 /// Compilers, in the table's order.
 const COMPILERS: [Runner; 3] = [Runner::Quick, Runner::Top, Runner::Wasmtime];
 
 /// The report as Markdown, which a terminal shows as well.
 pub fn text(machine: &Machine, measured: &[Measured], summary: &Summary) -> String {
-    let mut text = String::from("# Speed\n\n");
+    let mut text = String::from(HEAD);
     for line in &machine.lines {
         // Writing to a string cannot fail; likewise below.
         let _ = writeln!(text, "{line}  ");

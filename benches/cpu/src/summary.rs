@@ -39,7 +39,7 @@ impl Summary {
             let applications = measured.iter().filter(|guest| guest.class == Class::Application);
             applications
                 .filter_map(|guest| guest.compiled(runner))
-                .map(|c| c.wall.as_secs_f64())
+                .map(|c| c.cpu.as_secs_f64())
                 .reduce(f64::max)
         };
         use Class::{Application, Kernel};
@@ -72,8 +72,8 @@ impl Summary {
                 "CPython: quick tier / wasmtime, CPU to compile",
                 compile(Application, Quick, Wasmtime),
             ),
-            ratio("cpython_quick_seconds", "CPython: quick tier, seconds to compile", seconds(Quick)),
-            ratio("cpython_top_seconds", "CPython: top tier, seconds to compile", seconds(Top)),
+            ratio("cpython_quick_seconds", "CPython: quick tier, seconds of CPU to compile", seconds(Quick)),
+            ratio("cpython_top_seconds", "CPython: top tier, seconds of CPU to compile", seconds(Top)),
             ratio("quick_peak", "largest compile at the quick tier, MiB of one process", largest(Quick)),
             ratio("top_peak", "largest compile at the top tier, MiB of one process", largest(Top)),
         ])
