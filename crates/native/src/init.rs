@@ -18,7 +18,7 @@ use crate::error::in_words;
 use crate::inherited::Inherited;
 use crate::request::CreateRequest;
 use crate::terminal::ConsoleSocket;
-use crate::{executable, stage, terminal};
+use crate::{device_directories, executable, stage, terminal};
 
 /// Where libcontainer writes the process id as soon as there is one.
 pub(crate) const PID_FILE: &str = "init.pid";
@@ -50,6 +50,7 @@ pub(crate) fn create(request: &CreateRequest, inherited: Inherited, socket: &Own
     let built = builder.as_init(directory).with_systemd(false).as_sibling(true).with_detach(true).build();
     let container = built.map_err(|e| in_words(&e))?;
     let pid = container.pid().ok_or("libcontainer named no process")?;
+    device_directories::close(pid.as_raw(), &request.device_directories);
     let terminal = console.map(ConsoleSocket::receive).transpose()?;
     if let Some(end) = terminal.as_ref().and_then(|terminal| terminal::peer(terminal).ok()) {
         stage::give_streams(&[&end], request.uid);

@@ -20,6 +20,7 @@
 mod answer;
 mod create;
 mod credentials;
+mod device_directories;
 mod devices;
 mod error;
 mod exec;
@@ -42,6 +43,7 @@ mod stage;
 mod terminal;
 
 pub use create::create;
+pub use device_directories::device_directories;
 pub use devices::attach_device_rules;
 pub use error::{Error, Result};
 pub use exec::exec;

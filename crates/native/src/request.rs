@@ -33,6 +33,8 @@ pub struct CreateRequest {
     pub oom_score_adj: i32,
     /// User that the streams are given to.
     pub uid: u32,
+    /// Directories of its devices, relative to `/dev`.
+    pub device_directories: Vec<PathBuf>,
     /// Whether the spec itself names a home directory. If not, the container's `/etc/passwd` does.
     pub home_given: bool,
 }

@@ -5,8 +5,7 @@ use cri::api::{Capability, Int64Value, LinuxContainerSecurityContext};
 
 use crate::bench::{Bench, same, script_in};
 
-/// Looks around. Not compared: modes of directories that devices need (libcontainer makes them 777), what kind of descriptor
-/// a stream is, options of a whole file system (as opposed to a mount),
+/// Looks around. Not compared: what kind of descriptor a stream is, options of a whole file system (as opposed to a mount),
 /// flags of `/dev/shm` (we keep `nosuid,nodev,noexec` of what is bound, some releases of runc do not), and hierarchies without
 /// controllers: systemd's, which runc fills and we do not, and the server's own; real-time signals that are ignored since
 /// whoever started containerd.
@@ -15,7 +14,7 @@ echo "== status"; grep -E '^(Umask|Uid|Gid|Groups|NoNewPrivs|Seccomp|Cap|Specula
 echo ignored $((0x$(sed -n 's/^SigIgn:.//p' /proc/self/status) & 0x7fffffff))
 echo "== limits"; cat /proc/self/limits; cat /proc/self/oom_score_adj
 echo "== env"; env; pwd; hostname
-echo "== dev"; ls -l /dev /dev/pts | grep -v '^d.* [cn][pe][ut]$' | sed -E 's/ [A-Z][a-z][a-z] +[0-9]+ [0-9:]+ / /'
+echo "== dev"; ls -l /dev /dev/pts | sed -E 's/ [A-Z][a-z][a-z] +[0-9]+ [0-9:]+ / /'
 echo "== mounts"; grep -v ' /sys/fs/cgroup' /proc/self/mountinfo | sed -E 's/^[0-9]+ [0-9]+ [0-9:]+ //; s/(shared|master):[0-9]+/\1/g; s/ - ([^ ]+) .*/ \1/; s# /dev/shm [^ ]*# /dev/shm#'
 echo "== cgroup"; sed -E 's/^[0-9]+://' /proc/1/cgroup | grep -v '^name=\|^:' | sort
 ls /sys/fs/cgroup | grep -v systemd; mkdir /sys/fs/cgroup/memory/x

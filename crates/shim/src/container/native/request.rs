@@ -39,6 +39,7 @@ pub fn for_libcontainer(
     let uid = spec.process.process.user().uid();
     let cwd = spec.process.process.cwd().clone();
     let home_given = native::names_home(spec.process.process.env().as_deref().unwrap_or_default());
+    let device_directories = native::device_directories(&spec.spec);
     let (spec, binds, warnings) = native::rewrite(spec.spec, &around);
     write_config(creation, &directory, &spec, &warnings)?;
     let id = creation.id.clone();
@@ -51,6 +52,7 @@ pub fn for_libcontainer(
         terminal: creation.stdio.terminal,
         oom_score_adj,
         uid,
+        device_directories,
         home_given,
     })
 }
