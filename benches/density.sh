@@ -5,7 +5,8 @@
 #
 # N: 10, 100 or 400; without it, or with `all`, all three. FORM: one of ctr, cri-host, cri-bridge, python, server and
 # mounts; without it all of them. Those of 100 take about six minutes; 400 about fifteen more. Results of former runs
-# stay in benches/results/density and on the page, until their form is run again.
+# stay in benches/results/density and on the page, until their form is run again. With WAMR_AOTC=FILE, the compiler,
+# CPython runs compiled as well, which takes some minutes of compiling more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 sizes=${1:-all}
@@ -40,7 +41,8 @@ for n in $sizes; do
     if ((n == 100)); then
         form cri-bridge 100 --through cri --network bridge --parallel 8 \
             --stack wamr --stack wamr-sandbox --stack runc
-        form python 100 --workload python --parallel 8
+        form python 100 --workload python --parallel 8 --stack wamr \
+            ${WAMR_AOTC:+--stack wamr:aot=eager} --stack runc
         form server 100 --workload server --parallel 8
         form mounts 50 --mounts 5000 --parallel 1
     fi
