@@ -49,7 +49,7 @@ pub async fn first_process(server: Arc<Server>, container: Arc<Container>) {
 /// The same for an exec.
 pub async fn exec(server: Arc<Server>, container: Arc<Container>, exec_id: String, process: Arc<Process>) {
     let exit = process.reap().await;
-    let _read = tokio::time::timeout(LAST_WORDS, process.stdio.all_read()).await;
+    let _read = tokio::time::timeout(LAST_WORDS, process.stdio.all_read_by_clients()).await;
     process.record_end(exit, || announce(&server, &container, &exec_id, &process, exit));
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::ioctl_fionread;
 
@@ -30,6 +31,26 @@ impl Held {
     pub fn writer_gone(&mut self) -> bool {
         self.writer = None;
         ioctl_fionread(&self.reader).is_ok_and(|unread| unread > 0)
+    }
+}
+
+impl Held {
+    /// Whether anybody else has the FIFO open for reading. To be asked once the process is gone: the kernel tells only
+    /// whether there is a reader at all, so ours is closed for a moment, while the writing end keeps what is in the pipe.
+    pub fn has_another_reader(&mut self) -> bool {
+        let Some(writer) = &self.writer else { return true };
+        let link = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        let Ok(null) = OpenOptions::new().read(true).open("/dev/null") else { return true };
+        self.reader = null.into();
+        let mut ends = [PollFd::new(writer, PollFlags::OUT)];
+        let polled = poll(&mut ends, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        let alone = polled.is_ok() && ends.iter().any(|end| end.revents().contains(PollFlags::ERR));
+        match open(Path::new(&link), OFlags::RDONLY) {
+            Ok(reader) => self.reader = reader,
+            // Without a hold of ours the reader that is there has to do.
+            Err(e) => log::warn!("hold a stream of an ended process: {e}"),
+        }
+        !alone
     }
 }
 
@@ -81,6 +102,26 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         path
+    }
+
+    #[test]
+    fn another_reader_is_told_from_our_own_and_nothing_is_lost() {
+        let path = fifo("another");
+        let (mut guest, held) = {
+            let (guest, held) = output(&path).unwrap();
+            (std::fs::File::from(guest), held)
+        };
+        let mut held = held.unwrap();
+        guest.write_all(b"last words").unwrap();
+        drop(guest);
+        assert!(!held.has_another_reader());
+        let mut reader = std::fs::File::from(open(&path, OFlags::RDONLY).unwrap());
+        assert!(held.has_another_reader());
+        assert!(held.writer_gone());
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "last words");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -134,6 +134,21 @@ impl Kept {
         self.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Waits until everything that an ended process wrote was read, and until somebody has opened each FIFO: a client opens
+    /// them beside its calls, and would wait for ever for a writer that has come and gone.
+    pub async fn all_read_by_clients(&self) {
+        let opened = || {
+            let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+            output.iter_mut().all(Held::has_another_reader)
+        };
+        let mut pause = Duration::from_millis(1);
+        while !opened() {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        self.all_read().await;
+    }
+
     /// Waits until everything that an ended process wrote was read.
     pub async fn all_read(&self) {
         let unread = || {
