@@ -111,6 +111,14 @@ impl Cgroups {
         fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 
+    /// How many of the child's processes the kernel has killed for want of memory.
+    pub fn oom_kills(&self, child: &str) -> usize {
+        let (path, _) = self.file(child, "memory.oom_control", "memory.events");
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("read {}: {e}", path.display()));
+        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        kills.and_then(|kills| kills.parse().ok()).unwrap_or_else(|| panic!("{}: {text}", path.display()))
+    }
+
     fn file(&self, child: &str, v1: &str, v2: &str) -> (PathBuf, bool) {
         let directories = || self.roots.iter().map(|root| root.join(&self.name).join(child));
         let find =

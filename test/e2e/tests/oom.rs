@@ -90,10 +90,12 @@ fn an_oom_kill_of_an_exec_is_told_while_the_container_goes_on() {
     eventually("the news of it", || events.told("a").contains(&"oom".to_owned()));
     assert_eq!(task.state().0, "RUNNING");
     drop((first, second));
+    // The kernel may need the second one too, before what the first had is given back.
+    let kills = bed.cgroups.oom_kills(&format!("{}/a", namespace.name));
     task.end();
     let told = events.until_deleted("a");
     let at = |wanted: &str| told.iter().position(|line| line == wanted);
     let oom = at("oom").unwrap();
-    assert_eq!(told.iter().filter(|line| *line == "oom").count(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|line| *line == "oom").count(), kills, "{told:?}");
     assert!(oom < at("exit first 137").unwrap().min(at("exit second 137").unwrap()), "{told:?}");
 }
