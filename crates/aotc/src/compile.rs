@@ -71,18 +71,18 @@ impl Compiler {
 /// `None` if this tier is not for the module's tail calls.
 fn attempt(mut wasm: Vec<u8>, tier: Tier, segue: bool) -> Result<Option<Code>, Error> {
     let refused = |failure| match failure {
-        ffi::Failure::Refused(why) => Some(Error::Refused(why)),
-        ffi::Failure::TailCalls => None,
+        ffi::Failure::Refused(why) => Err(Error::Refused(why)),
+        ffi::Failure::TailCalls => Ok(None),
     };
     let module = match Module::open(&mut wasm, tier, segue) {
         Ok(module) => module,
-        Err(failure) => return refused(failure).map_or(Ok(None), Err),
+        Err(failure) => return refused(failure),
     };
     let parts = parts(&module.sizes());
     let objects = match parts.as_slice() {
         [all] => match module.object(all) {
             Ok(object) => vec![object.to_vec()],
-            Err(failure) => return refused(failure).map_or(Ok(None), Err),
+            Err(failure) => return refused(failure),
         },
         parts => {
             let work = |part: &_, leave: &mut dyn FnMut(&[u8])| match module.object(part) {
@@ -106,5 +106,5 @@ fn attempt(mut wasm: Vec<u8>, tier: Tier, segue: bool) -> Result<Option<Code>, E
     };
     let merged = merge(objects.iter().map(Vec::as_slice)).map_err(Error::Refused)?;
     drop(objects);
-    module.finish(&merged).map(Some).or_else(|failure| refused(failure).map_or(Ok(None), Err))
+    module.finish(&merged).map(Some).or_else(refused)
 }

@@ -24,6 +24,7 @@ struct RawModule {
 const DONE: u32 = 0;
 const TAIL_CALLS: u32 = 2;
 
+// SAFETY: as glue/aotc.h declares them.
 unsafe extern "C" {
     fn aotc_init() -> bool;
     fn aotc_open(

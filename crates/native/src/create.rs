@@ -29,10 +29,7 @@ pub fn create(
     match helper.hear(None, PATIENCE) {
         Ok((Answer::Forked(pid), _)) => {
             let process = LeftOver::child(pid);
-            let ready = helper.hear(None, PATIENCE);
-            let (Answer::Ready(warnings), terminal) = ready? else {
-                return Err(Error::Silent("the helper said something else than expected".to_owned()));
-            };
+            let (warnings, terminal) = helper.hear_ready(PATIENCE)?;
             helper.finish();
             let gate = Gate::of_container(&state).map_err(Error::helper("find the container's socket"))?;
             let pidfd = process.and_then(LeftOver::keep);

@@ -107,6 +107,14 @@ impl Helper {
         }
     }
 
+    /// The last thing that is said of a process that was forked: warnings, and its terminal.
+    pub(crate) fn hear_ready(&self, patience: Duration) -> Result<(Vec<String>, Option<OwnedFd>)> {
+        match self.hear(None, patience)? {
+            (Answer::Ready(warnings), terminal) => Ok((warnings, terminal)),
+            _ => Err(Error::Silent("the helper said something else than expected".to_owned())),
+        }
+    }
+
     /// Waits for the helper's own end, which is near.
     pub(crate) fn finish(mut self) {
         self.reap();

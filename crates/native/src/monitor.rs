@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvFlags, recv};
@@ -72,23 +72,23 @@ fn create(
     if let Some([stdin, stdout, stderr]) = stdio {
         command.stdin(stdin).stdout(stdout).stderr(stderr);
     }
-    let status = command.status().map_err(|e| format!("start {}: {e}", request.runtime.display()))?;
-    // With it the streams close here, so that they end with the container.
-    drop(command);
-    let made = match status.success() {
-        true => fs::read_to_string(&pid_file).ok().and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?)),
-        false => None,
-    };
-    made.ok_or_else(|| {
-        let why = runtime::reason(directory, &request.runtime, "create");
+    // The streams close with it here, so that they end with the container.
+    let pid = outcome(command, request, "create").and_then(|()| {
+        let pid = fs::read_to_string(&pid_file).ok().and_then(|pid| Pid::from_raw(pid.trim().parse().ok()?));
+        pid.ok_or_else(|| runtime::reason(directory, &request.runtime, "create"))
+    });
+    pid.inspect_err(|_| {
         let _ = runtime_command(request, "delete", &["--force", &request.id]);
-        why
     })
 }
 
 fn runtime_command(request: &RunRequest, name: &str, arguments: &[&str]) -> Result<(), String> {
     let mut command = runtime::command(&request.runtime, &request.directory);
     command.arg(name).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    outcome(command, request, name)
+}
+
+fn outcome(mut command: Command, request: &RunRequest, name: &str) -> Result<(), String> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(runtime::reason(&request.directory, &request.runtime, name)),

@@ -35,9 +35,7 @@ pub fn run(
         (Answer::Failed(why, _), _) => return Err(Error::Refused(why)),
         _ => return Err(Error::Silent("the helper named no process".to_owned())),
     };
-    let (Answer::Ready(warnings), terminal) = helper.hear(None, PATIENCE)? else {
-        return Err(Error::Silent("the helper said something else than expected".to_owned()));
-    };
+    let (warnings, terminal) = helper.hear_ready(PATIENCE)?;
     let (line, monitor) = helper.leave().map_err(Error::helper("keep the line to the monitor"))?;
     Ok(Made { pid, pidfd, gate: Gate::Monitor(line), terminal, warnings, monitor: Some(monitor) })
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use e2e::tool::compiler_cgroups;
-use e2e::{Bed, Image, Layer, Namespace, Process, aot_compiler, eventually, guest};
+use e2e::{Bed, Image, Layer, Namespace, Process, Task, aot_compiler, eventually, guest};
 
 const MIB: u64 = 1 << 20;
 
@@ -58,6 +58,13 @@ fn runs_compiled(process: &Process) -> bool {
     of_template > 0
 }
 
+/// A container of the guest that waits, which runs.
+fn waiting(namespace: &Namespace, image: &Image, id: &str) -> Task {
+    let task = namespace.container(image, id, &["/bin/wait.wasm"]).start();
+    task.stdout().wait_until_it_says("ready");
+    task
+}
+
 fn files(bed: &Bed, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(bed.folder().join("aot")).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.extension().is_some_and(|found| found == ending)).collect()
@@ -68,11 +75,7 @@ fn the_first_container_runs_interpreted_later_ones_compiled_and_often_started_on
     let bed = bed("");
     let namespace = bed.namespace("tiers");
     let image = namespace.import_guests(&["wait"]);
-    let start = |id: &str| {
-        let task = namespace.container(&image, id, &["/bin/wait.wasm"]).start();
-        task.stdout().wait_until_it_says("ready");
-        task
-    };
+    let start = |id: &str| waiting(&namespace, &image, id);
     let first = start("first");
     assert!(!runs_compiled(&first.process()));
     wait_for_code(&namespace, "quick");
@@ -163,8 +166,7 @@ fn without_a_compiler_containers_run_interpreted_and_the_log_says_why_once() {
     let bed = bed("aot = \"eager\"\naot_compiler = \"/nonexistent/wamr-aotc\"");
     let namespace = bed.namespace("none");
     let image = namespace.import_guests(&["wait", "hello"]);
-    let task = namespace.container(&image, "wait", &["/bin/wait.wasm"]).start();
-    task.stdout().wait_until_it_says("ready");
+    let task = waiting(&namespace, &image, "wait");
     assert!(!runs_compiled(&task.process()));
     for id in ["a", "b"] {
         assert_eq!(namespace.container(&image, id, &["/bin/hello.wasm"]).run().text(), "hello from wasm\n");
@@ -181,8 +183,7 @@ fn a_module_that_is_too_much_for_the_compiler_is_left_alone_and_runs_interpreted
         let bed = bed(&format!("aot = \"eager\"\n{settings}"));
         let namespace = bed.namespace("much");
         let image = namespace.import_guests(&["wait", "hello"]);
-        let task = namespace.container(&image, "wait", &["/bin/wait.wasm"]).start();
-        task.stdout().wait_until_it_says("ready");
+        let task = waiting(&namespace, &image, "wait");
         assert!(!runs_compiled(&task.process()));
         for id in ["a", "b", "c"] {
             assert_eq!(
@@ -231,8 +232,7 @@ fn a_compiler_that_crashes_hangs_or_writes_nonsense_costs_its_module_the_code_an
         let bed = bed_with_program(does, &identity, "aot_time = 2");
         let namespace = bed.namespace("faulty");
         let image = namespace.import_guests(&["wait", "hello"]);
-        let task = namespace.container(&image, "wait", &["/bin/wait.wasm"]).start();
-        task.stdout().wait_until_it_says("ready");
+        let task = waiting(&namespace, &image, "wait");
         for id in ["a", "b"] {
             let finished = namespace.container(&image, id, &["/bin/hello.wasm"]).run();
             assert_eq!(finished.text(), "hello from wasm\n");
@@ -251,8 +251,7 @@ fn a_compiler_of_another_release_is_not_used() {
     let bed = bed_with_program("exit 1", "echo 1.0.0", "");
     let namespace = bed.namespace("release");
     let image = namespace.import_guests(&["wait", "hello"]);
-    let task = namespace.container(&image, "wait", &["/bin/wait.wasm"]).start();
-    task.stdout().wait_until_it_says("ready");
+    let task = waiting(&namespace, &image, "wait");
     assert_eq!(namespace.container(&image, "a", &["/bin/hello.wasm"]).run().code, 0);
     let log = log(&namespace);
     assert_eq!(count(&log, "install both of one release"), 1, "{log}");
@@ -307,11 +306,7 @@ fn damaged_code_is_never_run_but_made_again() {
     let bed = bed("aot = \"eager\"");
     let namespace = bed.namespace("damaged");
     let image = namespace.import_guests(&["wait"]);
-    let start = |id: &str| {
-        let task = namespace.container(&image, id, &["/bin/wait.wasm"]).start();
-        task.stdout().wait_until_it_says("ready");
-        task
-    };
+    let start = |id: &str| waiting(&namespace, &image, id);
     let first = start("first");
     let code = files(&bed, "aot").remove(0);
     let good = fs::read(&code).unwrap();
@@ -337,8 +332,7 @@ fn two_servers_compile_one_module_once() {
         let run = |(namespace, image)| {
             scope.spawn(move || {
                 let namespace: &Namespace = namespace;
-                let task = namespace.container(image, "wait", &["/bin/wait.wasm"]).start();
-                task.stdout().wait_until_it_says("ready");
+                let task = waiting(namespace, image, "wait");
                 assert!(runs_compiled(&task.process()));
                 // The log goes with the server, which ends soon after its container.
                 let compiled = count(&log(namespace), "is compiled");
@@ -360,8 +354,7 @@ fn a_server_stays_until_its_module_is_compiled_and_the_next_one_finds_the_code()
     assert_eq!(namespace.container(&image, "hello", &["/bin/hello.wasm"]).run().code, 0);
     eventually("the server ends", || namespace.servers().is_empty());
     assert_eq!(files(&bed, "aot").len(), 1);
-    let task = namespace.container(&image, "wait", &["/bin/wait.wasm"]).start();
-    task.stdout().wait_until_it_says("ready");
+    let task = waiting(&namespace, &image, "wait");
     assert_eq!(namespace.container(&image, "again", &["/bin/hello.wasm"]).run().code, 0);
     assert_eq!(count(&log(&namespace), "hello.wasm\" is compiled"), 0, "{}", log(&namespace));
     task.end();

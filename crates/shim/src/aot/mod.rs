@@ -94,8 +94,18 @@ impl Aot {
 
     /// Whether something is being compiled, or waits for it.
     pub fn is_busy(&self) -> bool {
-        let works = self.works.get().and_then(Option::as_ref);
-        works.and_then(|works| works.queue.as_ref()).is_some_and(Queue::is_busy)
+        self.queue().is_some_and(Queue::is_busy)
+    }
+
+    /// Blocks until nothing is.
+    pub fn wait_until_done(&self) {
+        if let Some(queue) = self.queue() {
+            queue.wait_until_done();
+        }
+    }
+
+    fn queue(&self) -> Option<&Queue> {
+        self.works.get()?.as_ref()?.queue.as_ref()
     }
 
     fn count(&self, module: Digest) -> u32 {

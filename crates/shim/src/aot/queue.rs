@@ -72,6 +72,12 @@ impl Queue {
         !self.0.lock().present.is_empty()
     }
 
+    /// Waits until there is nothing to do.
+    pub fn wait_until_done(&self) {
+        let busy = |state: &mut State| !state.present.is_empty();
+        drop(self.0.changed.wait_while(self.0.lock(), busy));
+    }
+
     /// Adds a module; false if it is not taken now.
     pub fn add(&self, key: Key, contents: File, segue: bool, path: PathBuf) -> bool {
         let mut state = self.0.lock();

@@ -124,18 +124,25 @@ impl FileSystem {
     }
 
     fn tree(&self) -> Result<Tree<'_>> {
-        let mounts: Vec<_> = self
-            .mounts
-            .iter()
-            .map(|(destination, mount)| image::Mount {
-                destination,
-                fd: mount.fd.as_fd(),
-                directory: mount.directory,
-            })
-            .collect();
-        Tree::new(self.root.as_fd(), self.layers.as_deref(), &mounts)
-            .map_err(|e| Error::of(e, Error::Invalid))
+        tree(&self.root, self.layers.as_deref(), &self.mounts).map_err(|e| Error::of(e, Error::Invalid))
     }
+}
+
+/// A root with what is to be mounted below it, as modules and programs are looked for.
+///
+/// # Errors
+/// Those of [`Tree::new`].
+pub fn tree<'a>(
+    root: &'a OwnedFd,
+    layers: Option<&str>,
+    mounts: &'a [(String, Detached)],
+) -> image::Result<Tree<'a>> {
+    let view = |(destination, mount): &'a (String, Detached)| image::Mount {
+        destination,
+        fd: mount.fd.as_fd(),
+        directory: mount.directory,
+    };
+    Tree::new(root.as_fd(), layers, &mounts.iter().map(view).collect::<Vec<_>>())
 }
 
 pub fn rootfs_mount(mount: &Mount) -> RootfsMount {

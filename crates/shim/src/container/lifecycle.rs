@@ -76,15 +76,15 @@ pub async fn start(server: &Arc<Server>, container: &Arc<Container>, exec_id: &s
     }
     let (pid, container_id, exec_id) = (process.pid as u32, container.id.clone(), exec_id.to_owned());
     let first = exec_id.is_empty();
-    let publisher = Arc::clone(server);
+    let announcing = Arc::clone(server);
     let announce = move || match first {
         true => {
             let event = TaskStart { container_id, pid, ..TaskStart::default() };
-            publisher.publisher.publish(topics::TASK_START_EVENT_TOPIC, &event);
+            announcing.publisher.publish(topics::TASK_START_EVENT_TOPIC, &event);
         }
         false => {
             let event = TaskExecStarted { container_id, exec_id, pid, ..TaskExecStarted::default() };
-            publisher.publisher.publish(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
+            announcing.publisher.publish(topics::TASK_EXEC_STARTED_EVENT_TOPIC, &event);
         }
     };
     if process.starts_slowly() {

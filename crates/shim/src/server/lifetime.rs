@@ -17,8 +17,14 @@ pub async fn end_when_idle(server: Arc<Server>, mut ttrpc: ttrpc::asynchronous::
         wait_until_idle(&server).await;
         tokio::time::sleep(Duration::from_secs(server.config.linger)).await;
         // Code for the next container of a module whose last one has ended.
-        while server.is_idle() && server.aot.is_busy() {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+        if server.is_idle() && server.aot.is_busy() {
+            let waiting = Arc::clone(&server);
+            // Cannot fail.
+            let _ = blocking(move || {
+                waiting.aot.wait_until_done();
+                Ok(())
+            })
+            .await;
         }
         if !server.is_idle() {
             continue;

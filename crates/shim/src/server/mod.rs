@@ -149,7 +149,7 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
         namespace: flags.namespace.clone(),
         modules: image::Modules::new(config.max_module_size),
         templates: Templates::new(&config),
-        quick_moves: quick_moves::QuickMoves::new(config.quick_cgroup_moves, &cgroups),
+        quick_moves: quick_moves::QuickMoves::default(),
         config,
         place,
         oom: oom::Oom::new(&cgroups).map_err(|e| e.to_string())?,
@@ -172,7 +172,9 @@ fn prepare(flags: &Flags) -> Result<Prepared, String> {
     runtime.block_on(ttrpc.start()).map_err(|e| format!("serve containerd: {e}"))?;
     runtime.spawn(control::serve(Arc::clone(&server), control));
     runtime.spawn(quiet::give_memory_back(Arc::clone(&server)));
-    runtime.spawn(quick_moves::hold(Arc::clone(&server)));
+    if server.config.quick_cgroup_moves {
+        runtime.spawn(quick_moves::hold(Arc::clone(&server)));
+    }
     runtime.spawn(oom::report(Arc::clone(&server)));
     runtime.spawn(crate::container::drop_idle(Arc::clone(&server)));
     runtime.spawn(lifetime::end_when_idle(Arc::clone(&server), ttrpc));

@@ -141,27 +141,19 @@ impl Kept {
             let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
             output.iter_mut().all(Held::has_another_reader)
         };
-        let mut pause = Duration::from_millis(1);
-        while !opened() {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(20));
-        }
+        until(opened).await;
         self.all_read().await;
     }
 
     /// Waits until everything that an ended process wrote was read.
     pub async fn all_read(&self) {
-        let unread = || {
+        let read = || {
             let terminal = self.terminal.lock().unwrap_or_else(PoisonError::into_inner);
             let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
             output.retain_mut(Held::writer_gone);
-            !output.is_empty() || terminal.as_ref().is_some_and(Terminal::has_unread)
+            output.is_empty() && !terminal.as_ref().is_some_and(Terminal::has_unread)
         };
-        let mut pause = Duration::from_millis(1);
-        while unread() {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(20));
-        }
+        until(read).await;
     }
 
     /// The process is gone: readers get their end of file. What nobody has read yet stays readable until
@@ -172,6 +164,15 @@ impl Kept {
             terminal.hang_up();
         }
         self.output.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(Held::writer_gone);
+    }
+}
+
+/// Asks again and again, soon at first. The kernel has no news of what a reader of a pipe does.
+async fn until(condition: impl Fn() -> bool) {
+    let mut pause = Duration::from_millis(1);
+    while !condition() {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 

@@ -170,15 +170,7 @@ pub fn is_native(creation: &Creation, json: &[u8], runtime: Option<&Path>) -> bo
         Some((mount.destination().to_str()?.to_owned(), detached))
     };
     let binds: Vec<_> = spec.spec.mounts().iter().flatten().filter_map(bound).collect();
-    let views: Vec<_> = binds
-        .iter()
-        .map(|(destination, mount)| image::Mount {
-            destination,
-            fd: mount.fd.as_fd(),
-            directory: mount.directory,
-        })
-        .collect();
-    let Ok(tree) = image::Tree::new(root.as_fd(), None, &views) else { return false };
+    let Ok(tree) = super::file_system::tree(&root, None, &binds) else { return false };
     let process = &spec.process.process;
     let env = process.env().as_deref().unwrap_or_default();
     let path = env.iter().find_map(|variable| variable.strip_prefix("PATH="));
