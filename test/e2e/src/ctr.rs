@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::{Image, Namespace, Output, RUNTIME, run};
+use crate::{Bed, Image, Namespace, Output, RUNTIME, run};
 
 /// ctr of the bed's release, in one namespace.
 #[derive(Debug)]
@@ -40,9 +40,22 @@ impl<'n> Ctr<'n> {
     }
 
     fn command(&self) -> Command {
-        let bed = &self.namespace.bed;
-        let mut command = Command::new(bed.release.program("ctr"));
-        command.arg("--address").arg(bed.socket()).args(["--namespace", &self.namespace.name]);
+        self.namespace.bed.ctr(&self.namespace.name)
+    }
+}
+
+impl Bed {
+    /// Has containerd remove what nothing refers to any more, such as snapshots of containers that are gone. It does so
+    /// on its own too, at some later time.
+    pub fn collect_garbage(&self, namespace: &str) {
+        for arguments in [["create", "--id", "now"], ["delete", "--sync", "now"]] {
+            run(self.ctr(namespace).arg("leases").args(arguments), b"").succeeded();
+        }
+    }
+
+    fn ctr(&self, namespace: &str) -> Command {
+        let mut command = Command::new(self.release.program("ctr"));
+        command.arg("--address").arg(self.socket()).args(["--namespace", namespace]);
         command
     }
 }
