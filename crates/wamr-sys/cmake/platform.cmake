@@ -29,3 +29,9 @@ set_source_files_properties (${WAMR_ROOT_DIR}/core/iwasm/aot/aot_loader.c
 # See glue/window.c.
 set_source_files_properties (${SHARED_DIR}/platform/common/posix/posix_memmap.c
     PROPERTIES COMPILE_DEFINITIONS "os_mmap=wamr_os_mmap;os_munmap=wamr_os_munmap")
+
+# See glue/warm.c.
+set_source_files_properties (${SHARED_DIR}/platform/common/posix/posix_thread.c
+    PROPERTIES COMPILE_DEFINITIONS "os_thread_get_stack_boundary=wamr_os_thread_get_stack_boundary")
+set_source_files_properties (${SHARED_DIR}/platform/common/libc-util/libc_errno.c
+    PROPERTIES COMPILE_DEFINITIONS "convert_errno=wamr_convert_errno")

@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "warm.h"
+
 struct component {
     char bytes[NAME_MAX + 2];
     bool slash;
@@ -38,19 +40,46 @@ take_component(const char *path, struct component *name)
     return true;
 }
 
+/* For a guest on its way to its ready point: what its container has mounted is not there yet. In its places are files that
+ * cannot be opened and directories that can be opened and not be searched. */
+static int
+refuse_unsearchable(int opened)
+{
+    struct stat stat;
+    int inside;
+
+    if (opened < 0 || fstat(opened, &stat) < 0 || !S_ISDIR(stat.st_mode))
+        return opened;
+    inside = openat(opened, ".", O_PATH | O_CLOEXEC);
+    if (inside < 0) {
+        close(opened);
+        errno = EACCES;
+        return -1;
+    }
+    close(inside);
+    return opened;
+}
+
 int
 glue_openat(int directory, const char *path, int flags, ...)
 {
     va_list rest;
     mode_t mode;
     struct component name;
+    int opened;
 
     va_start(rest, flags);
     mode = va_arg(rest, mode_t);
     va_end(rest);
     if (!take_component(path, &name))
         return -1;
-    return openat(directory, name.bytes, flags | O_NOFOLLOW | O_CLOEXEC | (name.slash ? O_DIRECTORY : 0), mode);
+    opened = openat(directory, name.bytes, flags | O_NOFOLLOW | O_CLOEXEC | (name.slash ? O_DIRECTORY : 0), mode);
+    if (warm_on_its_way()) {
+        opened = refuse_unsearchable(opened);
+        if (opened < 0 && errno == EACCES)
+            warm_refuse("it opened %s, which is a volume or not its own", name.bytes);
+    }
+    return opened;
 }
 
 int

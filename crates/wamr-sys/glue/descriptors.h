@@ -25,4 +25,15 @@ __wasi_errno_t
 glue_descriptor_add_socket(wasm_exec_env_t exec_env, struct fd_table *table, int host_fd, bool stream,
                            __wasi_fd_t *fd);
 
+/* What a table held at one time. */
+typedef struct glue_descriptor_table glue_descriptor_table;
+
+/* NULL without memory. Never freed. */
+glue_descriptor_table *
+glue_descriptors_remember(struct fd_table *table);
+
+/* What was done to the table since, as the end of a sentence about the guest; NULL if a new table of the same files is as good. */
+const char *
+glue_descriptors_changed(const glue_descriptor_table *then, struct fd_table *table);
+
 #endif

@@ -141,6 +141,52 @@ glue_wasi_exit_code(wasm_module_inst_t instance);
 bool
 glue_wasi_register(void);
 
+/* warm.c */
+
+/* The name of the file by whose state, in whichever directory, a guest asks to say that it is ready. */
+#define GLUE_WARM_READY_FILE ".warm-start"
+
+typedef struct glue_warm_run {
+    wasm_module_inst_t instance;
+    wasm_exec_env_t exec_env;
+    /* Called before the entry; may be NULL. */
+    wasm_function_inst_t initialize;
+    wasm_function_inst_t entry;
+    /* Of the entry. */
+    uint32_t result_count;
+} glue_warm_run;
+
+typedef enum glue_warm_outcome {
+    /* The guest did not run. */
+    GLUE_WARM_NO_MEMORY,
+    /* It stands at its ready point. */
+    GLUE_WARM_READY,
+    /* It is over, and see glue_warm_results. */
+    GLUE_WARM_RETURNED,
+    /* It is over, and see the instance's exception. */
+    GLUE_WARM_FAILED,
+} glue_warm_outcome;
+
+/* Runs the start function and the rest on a stack in the range, until the guest is ready or over. Once per process. */
+glue_warm_outcome
+glue_warm_begin(const glue_warm_run *run);
+
+/* Goes on with a guest at its ready point, in a process that mapped its image and gave it a WASI context. */
+glue_warm_outcome
+glue_warm_resume(void);
+
+/* Why no copies can be made of the guest that was begun; empty if they can. */
+const char *
+glue_warm_refusal(void);
+
+/* Cells of the entry's results. */
+const uint32_t *
+glue_warm_results(void);
+
+/* Pages of the range that cannot be read; empty without a stack in it. */
+glue_range
+glue_warm_guard(void);
+
 /* sockets.c */
 
 /* What a guest wants with an address: talk to it, or be there. */

@@ -13,6 +13,7 @@
 #include "descriptors.h"
 #include "libc_errno.h"
 #include "thread_manager.h"
+#include "warm.h"
 #include "wasm_runtime.h"
 
 /* As many as the kernel takes in one call (IOV_MAX). */
@@ -319,6 +320,7 @@ sock_open(wasm_exec_env_t exec_env, __wasi_fd_t pool, __wasi_address_family_t fa
         return __WASI_EAFNOSUPPORT;
     if (type != SOCKET_STREAM && type != SOCKET_DGRAM)
         return __WASI_EPROTONOSUPPORT;
+    warm_refuse("it opened a socket%s", "");
     fd = socket(family == INET4 ? AF_INET : AF_INET6,
                 (type == SOCKET_STREAM ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -460,6 +462,7 @@ sock_addr_resolve(wasm_exec_env_t exec_env, const char *host, const char *servic
     if (!in_guest(instance, hints, sizeof(*hints)) || !in_guest(instance, count, sizeof(*count))
         || !in_guest(instance, info, (uint64)room * sizeof(*info)))
         return __WASI_EFAULT;
+    warm_refuse("it looked up a name%s", "");
     if (!resolve_name)
         return __WASI_EACCES;
     if (hints->hints_enabled) {

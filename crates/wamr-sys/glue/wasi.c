@@ -1,4 +1,4 @@
-/* A WASI context that can be changed after instantiation, read-only preopens, and three functions done
+/* A WASI context that can be changed after instantiation, read-only preopens, and a few functions done
  * differently from WAMR. */
 
 #include "glue.h"
@@ -10,6 +10,7 @@
 #include "rights.h"
 #include "wasm_runtime.h"
 #include "wasmtime_ssp.h"
+#include "warm.h"
 
 /* On a directory: everything that changes something below it. A hard link made from here would reach a
  * file of this directory through another one that is writable. */
@@ -181,7 +182,23 @@ proc_exit(wasm_exec_env_t exec_env, uint32 code)
     wasm_runtime_set_exception(instance, "wasi proc exit");
 }
 
+/* A guest may say with it that it is ready to be copied: see warm.c. */
+static __wasi_errno_t
+path_filestat_get(wasm_exec_env_t exec_env, __wasi_fd_t directory, __wasi_lookupflags_t lookup, const char *path,
+                  uint32 path_length, __wasi_filestat_t *stat)
+{
+    wasm_module_inst_t instance = get_module_inst(exec_env);
+    WASIContext *context = wasm_runtime_get_wasi_ctx(instance);
+
+    if (!context || !wasm_runtime_validate_native_addr(instance, stat, sizeof(*stat)))
+        return (__wasi_errno_t)-1;
+    if (warm_filestat(exec_env, context, path, path_length, stat))
+        return 0;
+    return wasmtime_ssp_path_filestat_get(exec_env, context->curfds, directory, lookup, path, path_length, stat);
+}
+
 static NativeSymbol replaced[] = {
+    { "path_filestat_get", path_filestat_get, "(ii*~*)i", NULL },
     { "path_open", path_open, "(ii*~iIIi*)i", NULL },
     { "poll_oneoff", poll_oneoff, "(**i*)i", NULL },
     { "proc_exit", proc_exit, "(i)", NULL },

@@ -50,6 +50,9 @@ pub enum Error {
     /// An image's file could not be written, read or mapped.
     #[error("the image of the module: {0}")]
     Image(#[source] io::Error),
+    /// The guest cannot be copied at its ready point.
+    #[error("{0}")]
+    NotCopied(String),
     /// Compiled code could not be made executable.
     #[error("make compiled code executable: {0}")]
     Code(#[source] io::Error),

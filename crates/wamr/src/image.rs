@@ -3,7 +3,8 @@
 //! All that loading and instantiation leave behind lies in two known places: the range that `glue/window.c`
 //! reserves (WAMR's heap, the module's bytes, the linear memory and its guard pages) and the variables of WAMR's
 //! library. A file of an instance holds the pages of the range that are not all zeros, and the words of the
-//! variables that are not what they were when the engine was initialised. Both are put back at the same
+//! variables that are not what they were when the engine was initialised. (So do the stack and the registers of a guest that
+//! stands at its ready point: see `warm.rs`.) Both are put back at the same
 //! addresses, so the pointers in them hold; the processes must be forks of one zygote for that, which a number
 //! drawn in [`Engine::init`] proves.
 //!
@@ -13,7 +14,7 @@
 //! then for each variable `address, value`. The extents' bytes follow, each on a page of its own, and last the code.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
@@ -22,7 +23,7 @@ use wamr_sys as sys;
 use crate::code;
 use crate::module::Module;
 use crate::pages::{PAGE, Pages, WORD};
-use crate::{Engine, Error, Instance, Result};
+use crate::{Engine, Error, Instance, Result, warm};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"wamrimg2");
 const HEAD_WORDS: usize = 14;
@@ -47,13 +48,14 @@ struct Head {
 #[derive(Debug)]
 pub struct Code(Pages);
 
-/// Writes the instance to an empty `file`. No guest code may have run. The process is of no use for running it
-/// afterwards: it has no WASI context and has given up its free memory. Returns the file's size in bytes.
+/// Writes the instance, from the file's first byte to its last and to nowhere else, so that it may go through a pipe. Either
+/// no guest code has run, or the guest stands at its ready point ([`Instance::run_until_ready`]). The process is of no use
+/// for running it afterwards: it has no WASI context and has given up its free memory. Returns the file's size in bytes.
 ///
 /// # Errors
 /// [`Error::NoImage`] when some of its state is not where an image covers it, such as a very large module: it
 /// has to be loaded in each process. [`Error::Image`] when the file cannot be written.
-pub fn write(engine: &Engine, instance: &Instance<'_>, file: &File) -> Result<u64> {
+pub fn write(engine: &Engine, instance: &Instance<'_>, mut file: impl Write) -> Result<u64> {
     // SAFETY: the instance exists and runs no guest code now.
     unsafe {
         sys::glue_wasi_drop(instance.raw);
@@ -65,9 +67,11 @@ pub fn write(engine: &Engine, instance: &Instance<'_>, file: &File) -> Result<u6
     let (heap, linear) = (window.accessible as u64, window.linear as u64);
     let whole_heap = Pages { start: heap, end: linear };
     let source = instance.module.source_place();
+    let source_covered =
+        instance.module.was_mapped() || source.is_some_and(|(start, _)| (heap..linear).contains(&start));
     let code = code::loaded();
     if linear == 0
-        || !source.is_some_and(|(start, _)| (heap..linear).contains(&start))
+        || !source_covered
         || code.is_some_and(|code| !whole_heap.contains(code))
         || window.outside != engine.outside
         || (linear_bytes > 0) != window.linear_taken
@@ -77,6 +81,7 @@ pub fn write(engine: &Engine, instance: &Instance<'_>, file: &File) -> Result<u6
     let mut left_out = spent_pages(instance);
     // It is mapped in another way.
     left_out.extend(code);
+    left_out.push(warm::guard());
     let mut extents = Vec::new();
     // SAFETY: this is the heap's and the linear memory's accessible part; nobody writes to it meanwhile.
     unsafe {
@@ -89,24 +94,26 @@ pub fn write(engine: &Engine, instance: &Instance<'_>, file: &File) -> Result<u6
 
     let words = HEAD_WORDS + 3 * extents.len() + 2 * variables.len();
     let code = code.unwrap_or(Pages { start: heap, end: heap });
-    let mut offset = (words as u64 * WORD).next_multiple_of(PAGE);
-    let mut body = Vec::with_capacity(words);
+    let first = (words as u64 * WORD).next_multiple_of(PAGE);
+    let mut offset = first;
+    let mut head = vec![MAGIC, words as u64, engine.zygote, heap, linear, linear_bytes];
+    head.extend([instance.module.raw as u64, instance.raw as u64, instance.exec_env as u64]);
+    head.extend([code.start, code.end, first + extents.iter().map(|pages| pages.bytes()).sum::<u64>()]);
+    head.extend([extents.len() as u64, variables.len() as u64]);
+    for pages in &extents {
+        head.extend([pages.start, pages.end, offset]);
+        offset += pages.bytes();
+    }
+    head.extend(variables.into_iter().flat_map(|(address, value)| [address, value]));
+    let mut head: Vec<u8> = head.into_iter().flat_map(u64::to_ne_bytes).collect();
+    head.resize(first as usize, 0);
+    file.write_all(&head).map_err(Error::Image)?;
     for pages in extents.iter().chain([&code]) {
         // SAFETY: as above; the code's pages can be read like the others.
         let bytes = unsafe { std::slice::from_raw_parts(pages.start as *const u8, pages.bytes() as usize) };
-        file.write_all_at(bytes, offset).map_err(Error::Image)?;
-        body.extend([pages.start, pages.end, offset]);
-        offset += pages.bytes();
+        file.write_all(bytes).map_err(Error::Image)?;
     }
-    let code = body.split_off(3 * extents.len());
-    let mut head = vec![MAGIC, words as u64, engine.zygote, heap, linear, linear_bytes];
-    head.extend([instance.module.raw as u64, instance.raw as u64, instance.exec_env as u64]);
-    head.extend(code);
-    head.extend([extents.len() as u64, variables.len() as u64]);
-    head.extend(body);
-    head.extend(variables.into_iter().flat_map(|(address, value)| [address, value]));
-    let head: Vec<u8> = head.into_iter().flat_map(u64::to_ne_bytes).collect();
-    file.write_all_at(&head, 0).map_err(Error::Image)?;
+    let offset = offset + code.bytes();
     Ok(offset)
 }
 

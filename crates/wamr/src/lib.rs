@@ -8,6 +8,8 @@
 //! builder    Module::load, Instance::new, image::write        no guest code runs, then the process ends
 //! container  image::map_code, image::map                      or Module::load, Instance::new
 //!            Instance::set_max_memory_pages, set_wasi, run    then the process ends
+//! warm start image::map, set_wasi, run_until_ready,           in one process, which ends then;
+//!            image::write; image::map, set_wasi, resume       in every container
 //! ```
 //!
 //! Everything before the fork may as well happen in the container's process. No type here is `Send`:
@@ -32,6 +34,7 @@ mod run;
 pub mod signals;
 mod source;
 mod trap;
+mod warm;
 mod wasi;
 
 /// Which addresses a guest's sockets may be used with.
@@ -43,6 +46,7 @@ pub use module::{MemoryLimits, Module};
 pub use run::{Entry, Outcome};
 pub use source::ModuleSource;
 pub use trap::Trap;
+pub use warm::READY_FILE;
 pub use wasi::{Preopen, Wasi};
 
 /// What this crate's functions return.

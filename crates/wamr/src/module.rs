@@ -19,8 +19,8 @@ const COMPONENT_LAYER: &[u8] = &[1, 0];
 #[derive(Debug)]
 pub struct Module<'engine> {
     pub(crate) raw: sys::wasm_module_t,
-    /// Dropped after the module.
-    source: ModuleSource,
+    /// Dropped after the module. `None` if it lies in an image that was mapped.
+    source: Option<ModuleSource>,
     _engine: PhantomData<&'engine Engine>,
 }
 
@@ -78,17 +78,22 @@ impl<'engine> Module<'engine> {
         if raw.is_null() {
             return Err(Error::Load(reason.text()));
         }
-        Ok(Module { raw, source, _engine: PhantomData })
+        Ok(Module { raw, source: Some(source), _engine: PhantomData })
     }
 
     /// A module as it lies in an image that was mapped.
     pub(crate) fn from_image(raw: sys::wasm_module_t) -> Module<'engine> {
-        Module { raw, source: ModuleSource::from_bytes(Vec::new()), _engine: PhantomData }
+        Module { raw, source: None, _engine: PhantomData }
     }
 
     /// Where the module's file is mapped, and how many bytes it has.
     pub(crate) fn source_place(&self) -> Option<(u64, usize)> {
-        self.source.mapped_at()
+        self.source.as_ref()?.mapped_at()
+    }
+
+    /// Whether it came with an image.
+    pub(crate) fn was_mapped(&self) -> bool {
+        self.source.is_none()
     }
 
     /// Limits of the module's first memory, which is the only one WAMR supports here; `None` without one.

@@ -63,25 +63,26 @@ impl Instance<'_> {
                 return Ok(outcome);
             }
         }
-        // SAFETY: `function` is of this instance; the types are written to as many elements as there are.
-        let result_types = unsafe {
-            let count = sys::wasm_func_get_result_count(function, self.raw);
-            let mut types = vec![0u8; count as usize];
-            sys::wasm_func_get_result_types(function, self.raw, types.as_mut_ptr());
-            types
-        };
+        let result_types = self.result_types(function);
         // A result has four cells of 32 bits at most (v128).
         let mut results = vec![0u32; 4 * result_types.len().max(1)];
         if let Some(outcome) = self.call(function, &mut results) {
             return Ok(outcome);
         }
-        let is_code =
-            matches!(result_types[..], [kind] if u32::from(kind) == sys::wasm_valkind_enum_WASM_I32);
-        let code = if is_code { results.first().copied().unwrap_or(0) } else { 0 };
-        Ok(Outcome::Exited(code & 0xff))
+        Ok(returned(&result_types, results.first().copied()))
     }
 
-    fn entry_function(&self, entry: &Entry<'_>) -> Result<sys::wasm_function_inst_t> {
+    pub(crate) fn result_types(&self, function: sys::wasm_function_inst_t) -> Vec<u8> {
+        // SAFETY: `function` is of this instance; the types are written to as many elements as there are.
+        unsafe {
+            let count = sys::wasm_func_get_result_count(function, self.raw);
+            let mut types = vec![0u8; count as usize];
+            sys::wasm_func_get_result_types(function, self.raw, types.as_mut_ptr());
+            types
+        }
+    }
+
+    pub(crate) fn entry_function(&self, entry: &Entry<'_>) -> Result<sys::wasm_function_inst_t> {
         let name = entry.name();
         let function = self.function(name).ok_or_else(|| Error::NoEntry(name.to_owned()))?;
         // SAFETY: `function` is of this instance.
@@ -106,6 +107,12 @@ impl Instance<'_> {
         if !unsafe { sys::glue_run_start_function(self.raw, self.exec_env) } {
             return Some(self.ended());
         }
+        let initialize = self.initialize_function(entry)?;
+        self.call(initialize, &mut [0])
+    }
+
+    /// What is called before `entry`.
+    pub(crate) fn initialize_function(&self, entry: &Entry<'_>) -> Option<sys::wasm_function_inst_t> {
         if *entry == Entry::Start || *entry == Entry::Export("_initialize") {
             return None;
         }
@@ -115,7 +122,7 @@ impl Instance<'_> {
             sys::wasm_func_get_param_count(initialize, self.raw)
                 + sys::wasm_func_get_result_count(initialize, self.raw)
         };
-        if arguments == 0 { self.call(initialize, &mut [0]) } else { None }
+        (arguments == 0).then_some(initialize)
     }
 
     /// `Some` if the guest ended in the call, `None` if the call returned.
@@ -127,7 +134,8 @@ impl Instance<'_> {
         (!returned).then(|| self.ended())
     }
 
-    fn ended(&self) -> Outcome {
+    /// How a guest ended that did not return.
+    pub(crate) fn ended(&self) -> Outcome {
         // SAFETY: the instance exists, and WAMR's text ends with NUL.
         let exception = unsafe { text(sys::wasm_runtime_get_exception(self.raw)) };
         if exception.contains(PROC_EXIT) {
@@ -136,4 +144,10 @@ impl Instance<'_> {
         }
         Outcome::Trapped(Trap::new(&exception, self))
     }
+}
+
+/// What an entry with results of these types returned, of which `first` is the first cell.
+pub(crate) fn returned(result_types: &[u8], first: Option<u32>) -> Outcome {
+    let is_code = matches!(result_types, [kind] if u32::from(*kind) == sys::wasm_valkind_enum_WASM_I32);
+    Outcome::Exited(if is_code { first.unwrap_or(0) & 0xff } else { 0 })
 }

@@ -12,7 +12,7 @@ use crate::harness::{Ended, Guest, Image, NOT_RUN, TRAPPED, in_child, say, spawn
 use crate::large;
 
 /// Compiles with each tier; `None`, and a word about it, without a compiler.
-fn compiled(wasm: &[u8]) -> Option<Vec<(&'static str, Vec<u8>)>> {
+pub fn compiled(wasm: &[u8]) -> Option<Vec<(&'static str, Vec<u8>)>> {
     let mut code = vec![("quick", compile(wasm, "quick", false)?), ("top", compile(wasm, "top", false)?)];
     if std::fs::read_to_string("/proc/cpuinfo").unwrap().contains(" fsgsbase") {
         code.push(("quick, by GS", compile(wasm, "quick", true)?));

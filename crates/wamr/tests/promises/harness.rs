@@ -85,23 +85,48 @@ impl<'a> Guest<'a> {
         self.enter_with(instance, Vec::new())
     }
 
-    /// The same with sockets to serve on.
-    pub fn enter_with(&self, instance: &mut Instance<'_>, listeners: Vec<OwnedFd>) -> i32 {
-        let (args, env) = (self.args, self.env);
-        let wasi = Wasi {
-            args,
-            env,
+    /// An image of the guest at its ready point, which it reached in a child of this process that mapped `image`. Fails with
+    /// the child's words.
+    pub fn warm(&self, engine: &Engine, image: &Image) -> Result<Image, String> {
+        let warm = Image::empty();
+        let ended = in_child(|| {
+            let mut instance = image.map(engine);
+            let made = instance
+                .set_wasi(self.wasi(Vec::new()))
+                .and_then(|()| instance.run_until_ready(&self.entry))
+                .and_then(|()| warm.write_instance(engine, &instance));
+            match made {
+                Ok(length) => i32::from(length != warm.0.metadata().unwrap().len()),
+                Err(e) => say(1, &e.to_string()),
+            }
+        });
+        if ended.code == 0 { Ok(warm) } else { Err(ended.stderr) }
+    }
+
+    /// Goes on with the guest of a warm image in this process.
+    pub fn resume_here(&self, engine: &Engine, image: &Image) -> i32 {
+        let mut instance = image.map(engine);
+        match instance.set_wasi(self.wasi(Vec::new())).and_then(|()| instance.resume(&self.entry)) {
+            Ok(outcome) => ended(&outcome),
+            Err(e) => say(NOT_RUN, &e.to_string()),
+        }
+    }
+
+    fn wasi(&self, listeners: Vec<OwnedFd>) -> Wasi<'a> {
+        Wasi {
+            args: self.args,
+            env: self.env,
             preopens: self.preopens.to_vec(),
             stdio: [0, 1, 2],
             listeners,
             sockets: self.sockets.to_vec(),
-        };
-        if let Err(e) = instance.set_wasi(wasi) {
-            return say(NOT_RUN, &e.to_string());
         }
-        match instance.run(&self.entry) {
-            Ok(Outcome::Exited(code)) => code as i32,
-            Ok(Outcome::Trapped(trap)) => say(TRAPPED, &trap.to_string()),
+    }
+
+    /// The same with sockets to serve on.
+    pub fn enter_with(&self, instance: &mut Instance<'_>, listeners: Vec<OwnedFd>) -> i32 {
+        match instance.set_wasi(self.wasi(listeners)).and_then(|()| instance.run(&self.entry)) {
+            Ok(outcome) => ended(&outcome),
             Err(e) => say(NOT_RUN, &e.to_string()),
         }
     }
@@ -118,6 +143,13 @@ impl<'a> Guest<'a> {
         let mapped = in_child(|| self.run_here_from_image());
         assert_eq!(loaded, mapped, "loaded, and mapped from an image");
         loaded
+    }
+}
+
+fn ended(outcome: &Outcome) -> i32 {
+    match outcome {
+        Outcome::Exited(code) => *code as i32,
+        Outcome::Trapped(trap) => say(TRAPPED, &trap.to_string()),
     }
 }
 

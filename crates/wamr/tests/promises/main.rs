@@ -15,4 +15,5 @@ mod run;
 mod signals;
 mod sockets;
 mod threads;
+mod warm;
 mod wasi;
