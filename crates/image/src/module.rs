@@ -32,6 +32,11 @@ const CHUNK: usize = 128 * 1024;
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -32,7 +32,9 @@ pub fn hooks(spawn: Spawn<'_>, program: &Program, request: HooksRequest) -> Resu
 /// The helper's half.
 pub(crate) fn run(request: &HooksRequest) -> std::result::Result<(), String> {
     let spec = Spec::load(request.directory.join("config.json")).map_err(|e| in_words(&e))?;
-    let container = Container::load(request.directory.join(&request.id)).map_err(|e| in_words(&e))?;
+    let load = || Container::load(request.directory.join(&request.id));
+    // Its process may end while libcontainer looks at it, which that takes for an error. Once it is gone all is well.
+    let container = load().or_else(|_| load()).map_err(|e| in_words(&e))?;
     let Some(hooks) = spec.hooks() else { return Ok(()) };
     let (name, list) = match request.kind {
         HookKind::PostStart => ("poststart", hooks.poststart()),

@@ -45,6 +45,12 @@ pub struct Config {
     /// `sockets`: which addresses guests may connect to and bind, as [`Policy::parse`] has it. A pod's own annotation can
     /// only narrow it. Default `"all"`: what the pod's network namespace can reach.
     pub sockets: Policy,
+    /// `warm_start`: whether guests are started once, up to where they say that they are ready, and containers go on from
+    /// there. Default false.
+    pub warm_start: bool,
+    /// `warm_start_without`: environment variables that guests do not get before they are ready, as they differ from
+    /// container to container. Default `HOSTNAME` alone.
+    pub warm_start_without: Vec<String>,
     /// `aot`: whether containers get compiled code. Default `"background"`.
     pub aot: AotMode,
     /// `aot_cache`: absolute path of the directory with compiled code, root's alone. It may serve several servers. Default
@@ -84,6 +90,8 @@ impl Default for Config {
             template_idle: 300,
             quick_cgroup_moves: true,
             sockets: Policy::All,
+            warm_start: false,
+            warm_start_without: vec!["HOSTNAME".to_owned()],
             aot: AotMode::Background,
             aot_cache: "/var/lib/containerd-shim-wamr/aot".into(),
             aot_cache_size: 2 << 30,
@@ -147,12 +155,22 @@ pub enum PodSetting {
     Sockets,
     /// [`Config::aot`].
     Aot,
+    /// [`Config::warm_start`].
+    WarmStart,
+    /// [`Config::warm_start_without`].
+    WarmStartWithout,
 }
 
 impl PodSetting {
     /// All of them.
-    pub const ALL: [PodSetting; 4] =
-        [PodSetting::WasmStackSize, PodSetting::Listen, PodSetting::Sockets, PodSetting::Aot];
+    pub const ALL: [PodSetting; 6] = [
+        PodSetting::WasmStackSize,
+        PodSetting::Listen,
+        PodSetting::Sockets,
+        PodSetting::Aot,
+        PodSetting::WarmStart,
+        PodSetting::WarmStartWithout,
+    ];
 
     /// The key, in the configuration and after the prefix of an annotation.
     pub fn name(&self) -> &'static str {
@@ -161,6 +179,8 @@ impl PodSetting {
             PodSetting::Listen => "listen",
             PodSetting::Sockets => "sockets",
             PodSetting::Aot => "aot",
+            PodSetting::WarmStart => "warm_start",
+            PodSetting::WarmStartWithout => "warm_start_without",
         }
     }
 }
@@ -221,6 +241,8 @@ impl Config {
         set(&mut self.template_idle, keys.template_idle);
         set(&mut self.quick_cgroup_moves, keys.quick_cgroup_moves);
         set(&mut self.sockets, keys.sockets);
+        set(&mut self.warm_start, keys.warm_start);
+        set(&mut self.warm_start_without, keys.warm_start_without);
         set(&mut self.aot, keys.aot);
         set(&mut self.aot_cache, keys.aot_cache);
         set(&mut self.aot_cache_size, keys.aot_cache_size);
@@ -258,6 +280,8 @@ struct Keys {
     quick_cgroup_moves: Option<bool>,
     #[serde(default, deserialize_with = "sockets")]
     sockets: Option<Policy>,
+    warm_start: Option<bool>,
+    warm_start_without: Option<Vec<String>>,
     aot: Option<AotMode>,
     #[serde(default, deserialize_with = "absolute_path")]
     aot_cache: Option<PathBuf>,
@@ -356,6 +380,8 @@ mod tests {
             template_idle = 5
             quick_cgroup_moves = false
             sockets = "10.0.0.0/8:443"
+            warm_start = true
+            warm_start_without = ["POD_NAME"]
             aot = "eager"
             aot_cache = "/cache"
             aot_cache_size = "3GiB"
@@ -379,6 +405,8 @@ mod tests {
             template_idle: 5,
             quick_cgroup_moves: false,
             sockets: Policy::parse("10.0.0.0/8:443").unwrap(),
+            warm_start: true,
+            warm_start_without: vec!["POD_NAME".to_owned()],
             aot: AotMode::Eager,
             aot_cache: "/cache".into(),
             aot_cache_size: 3 << 30,

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cgroup::Cgroup;
+
 use crate::container;
 use crate::control;
 use crate::record::Record;
@@ -12,8 +14,11 @@ use crate::rendezvous::{Rendezvous, crashed_log};
 /// Undoes one container whose server is dead: kills what is left in its cgroup, removes the cgroup, the mount
 /// and the record. Never fails: what cannot be undone is logged, and the rest is done.
 pub fn clean(bundle: &Path) {
-    match cgroup_of(bundle) {
-        Ok(Some(cgroup)) => {
+    match cgroups_of(bundle) {
+        Ok(Some((cgroup, warm))) => {
+            if let Err(e) = warm.kill().and_then(|()| warm.remove()) {
+                log::warn!("{}: {e}", bundle.display());
+            }
             let emptied = cgroup.kill();
             container::discard(bundle, &|mut command| command.spawn());
             if let Err(e) = emptied.and_then(|()| cgroup.remove()) {
@@ -29,13 +34,12 @@ pub fn clean(bundle: &Path) {
     Record::remove(bundle);
 }
 
-/// From the record, which is written before the first process is forked.
-fn cgroup_of(bundle: &Path) -> Result<Option<cgroup::Cgroup>, String> {
+/// The container's and that of its warm start, from the record, which is written before the first process is forked.
+fn cgroups_of(bundle: &Path) -> Result<Option<(Cgroup, Cgroup)>, String> {
     let host = cgroup::Host::detect().map_err(|e| e.to_string())?;
-    if let Some(record) = Record::read(bundle).map_err(|e| e.to_string())? {
-        return Ok(Some(cgroup::Cgroup::from_directories(&host, record.cgroup)));
-    }
-    Ok(None)
+    let record = Record::read(bundle).map_err(|e| e.to_string())?;
+    let cgroup = |directories| Cgroup::from_directories(&host, directories);
+    Ok(record.map(|record| (cgroup(record.cgroup), cgroup(record.warm))))
 }
 
 /// Cleans up after every container beside `bundle` whose server was `place`, which is known to be dead.

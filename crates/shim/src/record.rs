@@ -13,6 +13,9 @@ pub struct Record {
     pub server: PathBuf,
     /// The container's cgroup, one directory per hierarchy.
     pub cgroup: Vec<PathBuf>,
+    /// The cgroup of the guest that is run for the container's warm start, if it has one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warm: Vec<PathBuf>,
     /// Where a native container's root is mounted on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use crate::builder;
 use crate::gate::{self, Ready};
-use crate::request::{Entry, ForkRequest, Guest, Wasm};
+use crate::request::{Entry, ForkRequest, Guest, Preopen, Wasm};
 use crate::serve::{Handed, Warm};
 
 /// Exit status of a guest that trapped: what a native process that called `abort` reports.
@@ -20,26 +20,32 @@ const NOT_RUN: i32 = 125;
 /// The order is the point: the module's bytes are looked at only once the process is confined, so a bug in
 /// the loader is as harmless as one in the interpreter.
 pub(crate) fn run(warm: &'static Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
-    let Handed { gate, stdio, module, image, jail: descriptors, .. } = handed;
-    let image = image.map(File::from);
+    let Handed { gate, stdio, module, image, output, jail: descriptors, .. } = handed;
+    let (image, output) = (image.map(File::from), output.map(File::from));
     let outcome = name_process(&request.guest)
         .and_then(|()| take_stdio(stdio))
         .and_then(|()| {
             let keep = std::iter::once(&gate).chain(&module).map(AsRawFd::as_raw_fd);
-            let keep: Vec<RawFd> = keep.chain(image.iter().map(AsRawFd::as_raw_fd)).collect();
+            let keep: Vec<RawFd> = keep.chain(image.iter().chain(&output).map(AsRawFd::as_raw_fd)).collect();
             let proc_dir = warm.zygote_root.proc_dir();
             jail::enter(&request.confinement, descriptors, proc_dir, &keep).map_err(|e| e.to_string())
         })
         .and_then(|entered| {
             // The filter allows no memory that can be executed.
             let code = map_code(warm, &request.guest, image.as_ref())?;
-            if matches!(&request.guest, Guest::Wasm(wasm) if wasm.sockets.iter().any(network::Policy::is_none)) {
+            if no_sockets(&request.guest) {
                 jail::forbid_new_sockets().map_err(|e| e.to_string())?;
             }
             warm.filter.install().map_err(|e| e.to_string())?;
             match &request.guest {
-                Guest::Wasm(wasm) => run_wasm(wasm, instance(warm, wasm, module, image, code)?, &gate, entered),
-                Guest::Template(template) => builder::run(warm, template, module, image, &gate),
+                Guest::Wasm(wasm) => {
+                    run_wasm(wasm, instance(warm, wasm, module, image, code)?, &gate, entered)
+                }
+                Guest::Template(template) => builder::run(warm, template, module, output, &gate),
+                Guest::Ready(wasm) => {
+                    let instance = instance(warm, wasm, module, image, code)?;
+                    builder::run_until_ready(warm, wasm, instance, output, &gate)
+                }
                 Guest::Pause => pause(&gate, Ready { warnings: entered.warnings, memory_cap: None }),
             }
         });
@@ -52,7 +58,7 @@ pub(crate) fn run(warm: &'static Warm, request: &ForkRequest<'_>, handed: Handed
 fn name_process(guest: &Guest<'_>) -> Result<(), String> {
     let name = match guest {
         Guest::Wasm(wasm) => wasm.args.first().and_then(|path| path.rsplit('/').next()).unwrap_or("wasm"),
-        Guest::Template(_) => "wamr-template",
+        Guest::Template(_) | Guest::Ready(_) => "wamr-template",
         Guest::Pause => "pause",
     };
     let short: Vec<u8> = name.bytes().filter(|b| *b != 0).take(15).collect();
@@ -74,6 +80,14 @@ fn take_stdio(stdio: [OwnedFd; 3]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether it may not even open one.
+fn no_sockets(guest: &Guest<'_>) -> bool {
+    match guest {
+        Guest::Wasm(wasm) | Guest::Ready(wasm) => wasm.sockets.iter().any(network::Policy::is_none),
+        Guest::Template(_) | Guest::Pause => false,
+    }
+}
+
 /// The code in an image of a compiled module.
 fn map_code(
     warm: &Warm,
@@ -81,7 +95,7 @@ fn map_code(
     image: Option<&File>,
 ) -> Result<Option<wamr::image::Code>, String> {
     match (guest, image) {
-        (Guest::Wasm(wasm), Some(image)) if wasm.compiled => {
+        (Guest::Wasm(wasm) | Guest::Ready(wasm), Some(image)) if wasm.compiled => {
             wamr::image::map_code(&warm.engine, image).map(Some).map_err(|e| e.to_string())
         }
         _ => Ok(None),
@@ -122,31 +136,36 @@ pub(crate) fn load(
     wamr::Instance::new(Box::leak(Box::new(module)), options).map_err(|e| e.to_string())
 }
 
+/// Where a guest is entered.
+pub(crate) fn entry<'a>(wasm: &Wasm<'a>) -> wamr::Entry<'a> {
+    match wasm.entry {
+        Entry::Start => wamr::Entry::Start,
+        Entry::Export(name) => wamr::Entry::Export(name),
+    }
+}
+
+/// What a guest sees, with sockets to serve on.
+pub(crate) fn world<'a>(wasm: &'a Wasm<'_>, listeners: Vec<OwnedFd>) -> wamr::Wasi<'a> {
+    let preopen = |p: &Preopen<'a>| wamr::Preopen { guest: p.guest, host: p.host, read_only: p.read_only };
+    wamr::Wasi {
+        args: &wasm.args,
+        env: &wasm.env,
+        preopens: wasm.preopens.iter().map(preopen).collect(),
+        stdio: [0, 1, 2],
+        listeners,
+        sockets: wasm.sockets.clone(),
+    }
+}
+
 fn run_wasm(
     wasm: &Wasm<'_>,
     mut instance: wamr::Instance<'static>,
     gate: &OwnedFd,
     entered: jail::Entered,
 ) -> Result<Infallible, String> {
-    let entry = match wasm.entry {
-        Entry::Start => wamr::Entry::Start,
-        Entry::Export(name) => wamr::Entry::Export(name),
-    };
+    let entry = entry(wasm);
     instance.check_entry(&entry).map_err(|e| e.to_string())?;
-    instance
-        .set_wasi(wamr::Wasi {
-            args: &wasm.args,
-            env: &wasm.env,
-            preopens: wasm
-                .preopens
-                .iter()
-                .map(|p| wamr::Preopen { guest: p.guest, host: p.host, read_only: p.read_only })
-                .collect(),
-            stdio: [0, 1, 2],
-            listeners: entered.listeners,
-            sockets: wasm.sockets.clone(),
-        })
-        .map_err(|e| e.to_string())?;
+    instance.set_wasi(world(wasm, entered.listeners)).map_err(|e| e.to_string())?;
 
     let ready = Ready { warnings: entered.warnings, memory_cap: instance.memory_cap().map(Into::into) };
     if !gate::ready_and_wait(gate.as_fd(), ready) {
@@ -156,7 +175,8 @@ fn run_wasm(
     // SAFETY: nothing uses the gate after this line, and this function does not return.
     unsafe { libc::close(gate.as_raw_fd()) };
 
-    match instance.run(&entry) {
+    let ran = if wasm.warm { instance.resume(&entry) } else { instance.run(&entry) };
+    match ran {
         Ok(wamr::Outcome::Exited(code)) => exit((code & 0xff) as i32),
         Ok(wamr::Outcome::Trapped(trap)) => {
             // The container's stderr may be closed or full; the exit status says "trapped" all the same.

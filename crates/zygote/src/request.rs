@@ -20,8 +20,10 @@ pub struct ForkRequest<'a> {
 pub(crate) struct DescriptorMap {
     /// A module file is among them.
     pub module: bool,
-    /// An image file is among them: to write to for [`Guest::Template`], to map for a guest.
+    /// An image file to map is among them.
     pub image: bool,
+    /// A file or pipe to write an image to is among them.
+    pub output: bool,
     /// A detached root mount is among them.
     pub root: bool,
     /// Number of detached mounts.
@@ -42,6 +44,9 @@ pub enum Guest<'a> {
     Wasm(Wasm<'a>),
     /// Loads a module and writes the image that containers of it map, then ends. Runs no guest.
     Template(Template),
+    /// Runs a module until it says that it is ready, writes the image that copies of it go on from, then ends.
+    #[serde(borrow)]
+    Ready(Wasm<'a>),
     /// Holds the namespaces of a pod until it is told to end; runs no guest at all.
     Pause,
 }
@@ -68,6 +73,8 @@ pub struct Wasm<'a> {
     pub sockets: Vec<network::Policy>,
     /// The image holds compiled code, which is to be run. Without an image, or with one of an interpreted module, it is false.
     pub compiled: bool,
+    /// The image is that of a guest at its ready point, which goes on from there.
+    pub warm: bool,
 }
 
 /// What is baked into an image besides the module.

@@ -38,8 +38,10 @@ pub struct ForkDescriptors<'a> {
     pub stdio: [BorrowedFd<'a>; 3],
     /// The module's file; not needed beside an image to map.
     pub module: Option<BorrowedFd<'a>>,
-    /// The image's file: empty and writable for a builder of a template, sealed for a container.
+    /// The image to map, sealed.
     pub image: Option<BorrowedFd<'a>>,
+    /// Where to write an image: an empty file, or a pipe.
+    pub output: Option<BorrowedFd<'a>>,
     /// Detached root mount.
     pub root: Option<BorrowedFd<'a>>,
     /// Detached mounts, one per `confinement.mounts`.
@@ -107,6 +109,7 @@ impl Zygote {
         let map = DescriptorMap {
             module: fds.module.is_some(),
             image: fds.image.is_some(),
+            output: fds.output.is_some(),
             root: fds.root.is_some(),
             mounts: count(fds.mounts.len())?,
             join: fds.join.iter().map(|(kind, _)| *kind).collect(),
@@ -117,6 +120,7 @@ impl Zygote {
             .chain(fds.stdio)
             .chain(fds.module)
             .chain(fds.image)
+            .chain(fds.output)
             .chain(fds.root)
             .chain(fds.mounts.iter().copied())
             .chain(fds.join.iter().map(|(_, fd)| *fd))

@@ -17,6 +17,7 @@ use protobuf::well_known_types::any::Any;
 
 use super::launch::cgroup_error;
 use super::native::is_native;
+use super::warm_start::WarmStart;
 use super::wasm::WasmContents;
 use super::{About, Container, Kind, Process, pause};
 use crate::config::Config;
@@ -101,13 +102,18 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         _ => Cgroup::plan(&server.cgroups, &path),
     };
     let planned = planned.map_err(cgroup_error)?;
-    let cgroup = make_cgroup(server, &creation, planned, Record::default(), &plan.limits)?;
+    let warm_start = match &wasm {
+        Some(wasm) => WarmStart::new(server, &plan, &creation, wasm)?,
+        None => None,
+    };
+    let warm = warm_start.as_ref().map(|start| start.directories(server)).transpose()?.unwrap_or_default();
+    let cgroup = make_cgroup(server, &creation, planned, Record { warm, ..Record::default() }, &plan.limits)?;
     let unfinished = Unfinished { cgroup: &cgroup, bundle: &creation.bundle };
 
     let terminal = creation.stdio.terminal;
     let launch = match &wasm {
         None => pause::launch(&plan, guest_ends, join),
-        Some(wasm) => wasm.launch(&plan, guest_ends, join, terminal),
+        Some(wasm) => wasm.launch(&plan, guest_ends, join, terminal, warm_start),
     };
     let launched = launch.run(server, &cgroup, Some(&plan.limits))?.take()?;
     // Nothing can fail from here on.

@@ -78,6 +78,7 @@ pub fn exec(
         guest_ends,
         file_system: None,
         join,
+        warm_start: None,
     };
     let launched = launch.run(server, &container.cgroup, None)?.take()?;
     let name = format!("exec {exec_id:?} of container {:?}", container.id);

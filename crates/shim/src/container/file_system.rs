@@ -105,6 +105,11 @@ impl FileSystem {
         self.tree()?.top_level_directories().map_err(|e| Error::of(e, Error::Internal))
     }
 
+    /// The list of directories that all files of the root come from, if it is an overlay nobody has written to.
+    pub fn layers(&self) -> Option<&str> {
+        self.layers.as_deref()
+    }
+
     /// The root's detached mount.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

@@ -1,16 +1,22 @@
 //! What Create and Exec have in common: a fork of the zygote, and the wait until the process is ready.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use ::aot::Tier;
 
 use cgroup::{Cgroup, Entry, Limits};
 use image::Module;
 use jail::{Confinement, NamespaceKind};
-use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap};
+use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap, Template, Zygote};
 
+use super::build_template::build;
 use super::file_system::FileSystem;
 use super::templates::{InUse, Key};
+use super::warm_start::WarmStart;
 use crate::aot::Code;
 use crate::config::AotMode;
 use crate::error::{Error, Result};
@@ -34,6 +40,8 @@ pub struct Launch<'a> {
     /// What is attached in a new mount namespace; `None` in that of a container.
     pub file_system: Option<&'a FileSystem>,
     pub join: Vec<(NamespaceKind, OwnedFd)>,
+    /// How its guest is to be started warm, if it is.
+    pub warm_start: Option<WarmStart<'a>>,
 }
 
 /// A process that stands before its guest's first instruction. Killed and reaped when dropped, unless taken.
@@ -99,6 +107,7 @@ impl Launch<'_> {
             stdio: self.guest_ends.borrow(),
             module: None,
             image: None,
+            output: None,
             root: self.file_system.map(FileSystem::root),
             mounts: self.file_system.map(FileSystem::mounts).unwrap_or_default(),
             join: self.join.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect(),
@@ -110,7 +119,7 @@ impl Launch<'_> {
             _ => Error::Internal(error.to_string()),
         };
         if let Some(template) = self.template(server) {
-            set_compiled(&mut request.guest, template.tier().is_some());
+            set_form(&mut request.guest, template.tier().is_some(), template.is_warm());
             let with_image = ForkDescriptors { image: Some(template.image()), ..descriptors.clone() };
             let forked = template.fork(&request, &with_image);
             drop(with_image);
@@ -120,33 +129,47 @@ impl Launch<'_> {
                 forked => return Ok((forked.map_err(failed)?, Some(template))),
             }
         }
-        set_compiled(&mut request.guest, false);
+        set_form(&mut request.guest, false, false);
         let contents = self.module.map(Module::contents).transpose();
         let contents = contents.map_err(|e| Error::of(e, Error::Invalid))?;
         let with_module = ForkDescriptors { module: contents.as_ref().map(AsFd::as_fd), ..descriptors };
         Ok((server.zygote.fork(&request, &with_module).map_err(failed)?, None))
     }
 
-    /// Of the best code there is that makes one, else of the module.
+    /// Of the guest at its ready point if it is to be started warm and that can be, else of the module.
     fn template(&self, server: &Server) -> Option<InUse> {
         let (Guest::Wasm(wasm), Some(module)) = (&self.guest, self.module) else { return None };
+        let (key, cold) = self.cold_template(server, wasm.stack_size, module)?;
+        let Some(warm_start) = &self.warm_start else { return Some(cold) };
+        warm_start.template(server, (key, &cold), &module.path, &self.confinement, wasm).or(Some(cold))
+    }
+
+    /// Of the best code there is that makes one, else of the module.
+    fn cold_template(&self, server: &Server, stack_size: u32, module: &Module) -> Option<(Key, InUse)> {
         let templates = &server.templates;
-        let key = |tier| Key { module: module.digest, tier, stack_size: wasm.stack_size };
+        let get = |tier: Option<Tier>, contents: &dyn Fn() -> std::result::Result<File, String>| {
+            let key = Key { module: module.digest, tier, stack_size, warm: None };
+            let most_bytes = server.config.templates_memory;
+            let asked = Template { stack_size, compiled: tier.is_some() };
+            let make =
+                |zygote: &Arc<Zygote>, image: &File| build(zygote, &contents()?, image, asked, most_bytes);
+            templates.get(server, key, &module.path, make).map(|template| (key, template))
+        };
         let mut code = server.aot.code(&server.config, self.aot, module);
         while let Some(Code { file, tier }) = code {
-            let made = templates.get(server, key(Some(tier)), &module.path, || Ok(file));
+            let made = get(Some(tier), &|| file.try_clone().map_err(|e| e.to_string()));
             if made.is_some() {
                 return made;
             }
             code = server.aot.code_below(module, tier);
         }
-        templates.get(server, key(None), &module.path, || module.contents().map_err(|e| e.to_string()))
+        get(None, &|| module.contents().map_err(|e| e.to_string()))
     }
 }
 
-fn set_compiled(guest: &mut Guest<'_>, compiled: bool) {
+fn set_form(guest: &mut Guest<'_>, compiled: bool, warm: bool) {
     if let Guest::Wasm(wasm) = guest {
-        wasm.compiled = compiled;
+        (wasm.compiled, wasm.warm) = (compiled, warm);
     }
 }
 

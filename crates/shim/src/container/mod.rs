@@ -2,6 +2,7 @@
 
 mod about;
 mod build_template;
+mod build_warm;
 mod create;
 mod exec;
 mod file_system;
@@ -13,6 +14,8 @@ mod phase;
 mod process;
 mod registry;
 mod templates;
+mod warm_root;
+mod warm_start;
 mod wasm;
 mod watch;
 

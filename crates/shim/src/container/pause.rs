@@ -34,5 +34,6 @@ pub fn launch<'a>(plan: &'a Plan, guest_ends: GuestEnds, join: Vec<(NamespaceKin
         guest_ends,
         file_system: None,
         join,
+        warm_start: None,
     }
 }

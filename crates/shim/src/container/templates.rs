@@ -18,7 +18,6 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use tokio::sync::Notify;
 use zygote::{Forked, Zygote};
 
-use super::build_template::build;
 use crate::config::Config;
 use crate::server::Server;
 
@@ -39,6 +38,8 @@ pub struct Key {
     pub tier: Option<Tier>,
     /// Operand stack in bytes.
     pub stack_size: u32,
+    /// Of a guest at its ready point: all that it was started with, and what it could see.
+    pub warm: Option<Digest>,
 }
 
 impl Key {
@@ -78,6 +79,7 @@ struct Template {
     image: File,
     bytes: u64,
     tier: Option<Tier>,
+    warm: bool,
     /// Addresses hold in children of this one only.
     zygote: Arc<Zygote>,
     /// A container of it stood before its guest's first instruction.
@@ -102,15 +104,16 @@ impl Templates {
         }
     }
 
-    /// A template, made now if there is none, of what `contents` opens: the code of the key's tier, or the module. Blocks
-    /// while it is made, by this caller or another one. `None` when there is to be none or it cannot be made: the
-    /// container then loads the module itself, and says what is wrong with it if something is. `name` is for the log.
+    /// A template; if there is none, `make` writes one to the empty file it is given, by a child of the zygote it is given,
+    /// and returns its size in bytes. Blocks while it is made, by this caller or another one. `None` when there is to be none
+    /// or it cannot be made: the container then does without, and says what is wrong with its module if something is. `name`
+    /// is for the log.
     pub fn get(
         &self,
         server: &Server,
         key: Key,
         name: &Path,
-        contents: impl FnOnce() -> Result<File, String>,
+        make: impl FnOnce(&Arc<Zygote>, &File) -> Result<u64, String>,
     ) -> Option<InUse> {
         if self.most_bytes == 0 {
             return None;
@@ -127,7 +130,7 @@ impl Templates {
             }
             _ => {}
         }
-        let template = self.make(&zygote, key, name, contents);
+        let template = self.make(&zygote, key, name, make);
         *slot = match &template {
             Some(template) => Slot::Ready(Arc::clone(template)),
             None => Slot::Refused { zygote, until: Instant::now() + REFUSED },
@@ -142,14 +145,13 @@ impl Templates {
         zygote: &Arc<Zygote>,
         key: Key,
         name: &Path,
-        contents: impl FnOnce() -> Result<File, String>,
+        make: impl FnOnce(&Arc<Zygote>, &File) -> Result<u64, String>,
     ) -> Option<Arc<Template>> {
         let started = Instant::now();
         let (name, tier) = (name.display(), key.tier.map_or("interpreted", Tier::name));
-        let compiled = key.tier.is_some();
+        let kind = if key.warm.is_some() { "warm template" } else { "template" };
         let made = image_file().and_then(|image| {
-            let asked = zygote::Template { stack_size: key.stack_size, compiled };
-            let bytes = build(zygote, &contents()?, &image, asked, self.most_bytes)?;
+            let bytes = make(zygote, &image)?;
             // The builder is dead: nobody else can write to it, and from here on nobody can at all.
             let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
             fcntl_add_seals(&image, seals).map_err(|e| format!("seal it: {e}"))?;
@@ -158,7 +160,7 @@ impl Templates {
         match made {
             Ok((image, bytes)) => {
                 log::info!(
-                    "template of {name} ({tier}, {:?}): {bytes} bytes in {:?}",
+                    "{kind} of {name} ({tier}, {:?}): {bytes} bytes in {:?}",
                     key.module,
                     started.elapsed()
                 );
@@ -166,12 +168,18 @@ impl Templates {
                     image,
                     bytes,
                     tier: key.tier,
+                    warm: key.warm.is_some(),
                     zygote: Arc::clone(zygote),
                     proven: AtomicBool::new(false),
                     users: AtomicUsize::new(0),
                     last_used: Mutex::new(Instant::now()),
                     changed: Arc::clone(&self.changed),
                 }))
+            }
+            // Somebody asked for it.
+            Err(why) if key.warm.is_some() => {
+                log::warn!("{name} is not started warm: {why}");
+                None
             }
             Err(why) => {
                 log::info!("no template of {name} ({tier}, {:?}): {why}", key.module);
@@ -259,6 +267,16 @@ impl InUse {
     /// Of the compiled code in it, which its containers are to run; `None` if they are to be interpreted.
     pub fn tier(&self) -> Option<Tier> {
         self.0.tier
+    }
+
+    /// Whether it is of a guest at its ready point.
+    pub fn is_warm(&self) -> bool {
+        self.0.warm
+    }
+
+    /// Whether its containers are children of this zygote.
+    pub fn is_of(&self, zygote: &Arc<Zygote>) -> bool {
+        Arc::ptr_eq(&self.0.zygote, zygote)
     }
 
     /// The file to map.

@@ -11,6 +11,7 @@ use super::create::Creation;
 use super::file_system::FileSystem;
 use super::launch::Launch;
 use super::templates::InUse;
+use super::warm_start::WarmStart;
 use crate::error::{Error, Result};
 use crate::server::Server;
 use crate::spec::{self, Plan, Process};
@@ -41,6 +42,11 @@ impl WasmContents {
         Ok(Some(WasmContents { file_system, module, preopens }))
     }
 
+    /// Its file system.
+    pub fn file_system(&self) -> &FileSystem {
+        &self.file_system
+    }
+
     /// What is told of it.
     pub fn loaded(&self, template: Option<&InUse>) -> Loaded {
         Loaded::new(&self.module, template)
@@ -53,6 +59,7 @@ impl WasmContents {
         guest_ends: GuestEnds,
         join: Vec<(NamespaceKind, OwnedFd)>,
         terminal: bool,
+        warm_start: Option<WarmStart<'a>>,
     ) -> Launch<'a> {
         let export = self.module.export.as_deref();
         Launch {
@@ -76,6 +83,7 @@ impl WasmContents {
             guest_ends,
             file_system: Some(&self.file_system),
             join,
+            warm_start,
         }
     }
 }
@@ -100,5 +108,6 @@ pub fn guest<'a>(
         sockets: sockets.to_vec(),
         // Whoever chooses its image knows.
         compiled: false,
+        warm: false,
     })
 }

@@ -112,6 +112,7 @@ fn fork(
         stdio: [null.as_fd(); 3],
         module: None,
         image: None,
+        output: None,
         root: None,
         mounts: Vec::new(),
         join: network.iter().map(|fd| (NamespaceKind::Network, fd.as_fd())).collect(),

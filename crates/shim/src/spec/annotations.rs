@@ -56,6 +56,9 @@ pub(super) struct PodSettings {
     /// Policies of the node and of the pod, both of which have to allow.
     pub sockets: Vec<network::Policy>,
     pub aot: AotMode,
+    pub warm_start: bool,
+    /// Environment variables that a guest does not get before it is ready.
+    pub warm_start_without: Vec<String>,
 }
 
 impl PodSettings {
@@ -70,6 +73,8 @@ impl PodSettings {
             wasm_stack_size: config.wasm_stack_size,
             sockets: vec![config.sockets.clone()],
             aot: config.aot,
+            warm_start: config.warm_start,
+            warm_start_without: config.warm_start_without.clone(),
             ..PodSettings::default()
         };
         // In order: `listen` comes before `listen.web`.
@@ -111,6 +116,17 @@ impl PodSettings {
                 self.sockets.push(network::Policy::parse(value)?);
             }
             PodSetting::Aot => self.aot = value.parse()?,
+            PodSetting::WarmStart => {
+                self.warm_start = value.parse().map_err(|_| "it must be true or false".to_owned())?;
+            }
+            PodSetting::WarmStartWithout => {
+                let names = value.split(',').map(|name| name.trim().to_owned());
+                // Beside those of the node.
+                self.warm_start_without.extend(names.filter(|name| !name.is_empty()));
+                if self.warm_start_without.iter().any(|name| name.contains(['=', ' '])) {
+                    return Err("it must be names of environment variables, separated by commas".to_owned());
+                }
+            }
         }
         Ok(())
     }

@@ -46,6 +46,9 @@ pub struct Plan {
     pub sockets: Vec<network::Policy>,
     /// Whether it gets compiled code.
     pub aot: AotMode,
+    /// Whether it goes on from where another run of the same guest said that it is ready; then, the environment variables that
+    /// that one did not get.
+    pub warm_start: Option<Vec<String>>,
     /// What Kubernetes says about the container.
     pub kubernetes: Kubernetes,
     /// All annotations.
@@ -106,6 +109,7 @@ impl Plan {
             listen: settings.listen,
             sockets: settings.sockets,
             aot: settings.aot,
+            warm_start: settings.warm_start.then_some(settings.warm_start_without),
             kubernetes,
             mounts,
             namespaces,
