@@ -35,6 +35,8 @@ const POD_ON_HOST_NETWORK: &[Limit] =
 const POD_ON_BRIDGE: &[Limit] = &[limit(&["mem_free", "pss_kernel"], 1331.0, 100)];
 /// What a container that runs CPython takes for itself; the template is the node's.
 const PYTHON: &[Limit] = &[limit(&["cgroup_containers"], 2.2 * 1024.0, 5)];
+/// The same where it was started once for all.
+const PYTHON_WARM: &[Limit] = &[limit(&["cgroup_containers"], 400.0, 5)];
 
 /// A figure of ours in parts of another stack's.
 struct Ratio {
@@ -71,6 +73,8 @@ pub fn check(options: &Options, all: &[(Stack, Figures)]) -> bool {
     };
     let mut kept = true;
     for (stack, figures) in all.iter().filter(|(stack, _)| stack.ours && stack.mounts == 0) {
+        let limits =
+            if stack.is_warm() && options.workload == Workload::Python { PYTHON_WARM } else { limits };
         for limit in limits.iter().filter(|limit| limit.least <= options.containers) {
             kept &= below(stack, figures, limit);
         }

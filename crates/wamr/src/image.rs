@@ -48,9 +48,10 @@ struct Head {
 #[derive(Debug)]
 pub struct Code(Pages);
 
-/// Writes the instance, from the file's first byte to its last and to nowhere else, so that it may go through a pipe. Either
-/// no guest code has run, or the guest stands at its ready point ([`Instance::run_until_ready`]). The process is of no use
-/// for running it afterwards: it has no WASI context and has given up its free memory. Returns the file's size in bytes.
+/// Writes the instance with its compiled code, from the file's first byte to its last and to nowhere else, so that it may go through a pipe. Either
+/// no guest code has run, or the guest stands at its ready point ([`Instance::run_until_ready`]): then without the code, as
+/// such a process may be anybody's. The process is of no use for running it afterwards: it has no WASI context and has given
+/// up its free memory. Returns the file's size in bytes.
 ///
 /// # Errors
 /// [`Error::NoImage`] when some of its state is not where an image covers it, such as a very large module: it
@@ -94,11 +95,13 @@ pub fn write(engine: &Engine, instance: &Instance<'_>, mut file: impl Write) -> 
 
     let words = HEAD_WORDS + 3 * extents.len() + 2 * variables.len();
     let code = code.unwrap_or(Pages { start: heap, end: heap });
+    let ran = instance.initialised;
     let first = (words as u64 * WORD).next_multiple_of(PAGE);
     let mut offset = first;
     let mut head = vec![MAGIC, words as u64, engine.zygote, heap, linear, linear_bytes];
     head.extend([instance.module.raw as u64, instance.raw as u64, instance.exec_env as u64]);
-    head.extend([code.start, code.end, first + extents.iter().map(|pages| pages.bytes()).sum::<u64>()]);
+    let code_offset = first + extents.iter().map(|pages| pages.bytes()).sum::<u64>();
+    head.extend([code.start, code.end, code_offset]);
     head.extend([extents.len() as u64, variables.len() as u64]);
     for pages in &extents {
         head.extend([pages.start, pages.end, offset]);
@@ -108,16 +111,16 @@ pub fn write(engine: &Engine, instance: &Instance<'_>, mut file: impl Write) -> 
     let mut head: Vec<u8> = head.into_iter().flat_map(u64::to_ne_bytes).collect();
     head.resize(first as usize, 0);
     file.write_all(&head).map_err(Error::Image)?;
-    for pages in extents.iter().chain([&code]) {
+    for pages in extents.iter().chain((!ran).then_some(&code)) {
         // SAFETY: as above; the code's pages can be read like the others.
         let bytes = unsafe { std::slice::from_raw_parts(pages.start as *const u8, pages.bytes() as usize) };
         file.write_all(bytes).map_err(Error::Image)?;
     }
-    let offset = offset + code.bytes();
+    let offset = if ran { offset } else { offset + code.bytes() };
     Ok(offset)
 }
 
-/// Maps the compiled code of an image, where it can be read and executed and never be written to. [`map`] follows.
+/// Maps the compiled code of an image of a guest that has not run, where it can be read and executed and never be written to. [`map`] follows.
 ///
 /// For a process that is confined but, unlike when it calls [`map`], not yet kept from making memory executable. So
 /// nothing of the image is believed here but where its code lies, and that only within the range where nothing is
@@ -145,7 +148,8 @@ pub fn map_code(engine: &Engine, file: &File) -> Result<Code> {
 /// compiled module needs its `code`.
 ///
 /// What is in the file decides what is mapped where and what is run later: only call it where the module itself
-/// could be loaded, in the process that is confined for it.
+/// could be loaded, in the process that is confined for it. That of a guest at its ready point goes with the code of the image
+/// which that guest was started from.
 ///
 /// # Errors
 /// [`Error::ForeignImage`] for another zygote's, or with other code than what is given; [`Error::Image`] when the file

@@ -20,19 +20,20 @@ const NOT_RUN: i32 = 125;
 /// The order is the point: the module's bytes are looked at only once the process is confined, so a bug in
 /// the loader is as harmless as one in the interpreter.
 pub(crate) fn run(warm: &'static Warm, request: &ForkRequest<'_>, handed: Handed) -> ! {
-    let Handed { gate, stdio, module, image, output, jail: descriptors, .. } = handed;
-    let (image, output) = (image.map(File::from), output.map(File::from));
+    let Handed { gate, stdio, module, image, code, output, jail: descriptors, .. } = handed;
+    let [image, code, output] = [image, code, output].map(|handed| handed.map(File::from));
     let outcome = name_process(&request.guest)
         .and_then(|()| take_stdio(stdio))
         .and_then(|()| {
             let keep = std::iter::once(&gate).chain(&module).map(AsRawFd::as_raw_fd);
-            let keep: Vec<RawFd> = keep.chain(image.iter().chain(&output).map(AsRawFd::as_raw_fd)).collect();
+            let images = image.iter().chain(&code).chain(&output).map(AsRawFd::as_raw_fd);
+            let keep: Vec<RawFd> = keep.chain(images).collect();
             let proc_dir = warm.zygote_root.proc_dir();
             jail::enter(&request.confinement, descriptors, proc_dir, &keep).map_err(|e| e.to_string())
         })
         .and_then(|entered| {
             // The filter allows no memory that can be executed.
-            let code = map_code(warm, &request.guest, image.as_ref())?;
+            let code = map_code(warm, &request.guest, code.as_ref().or(image.as_ref()))?;
             if no_sockets(&request.guest) {
                 jail::forbid_new_sockets().map_err(|e| e.to_string())?;
             }

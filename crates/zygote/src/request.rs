@@ -22,6 +22,8 @@ pub(crate) struct DescriptorMap {
     pub module: bool,
     /// An image file to map is among them.
     pub image: bool,
+    /// An image with the compiled code of the one to map is among them.
+    pub code: bool,
     /// A file or pipe to write an image to is among them.
     pub output: bool,
     /// A detached root mount is among them.

@@ -34,6 +34,7 @@ pub(crate) struct Handed {
     pub stdio: [OwnedFd; 3],
     pub module: Option<OwnedFd>,
     pub image: Option<OwnedFd>,
+    pub code: Option<OwnedFd>,
     pub output: Option<OwnedFd>,
     pub jail: Descriptors,
     join_pid: Option<OwnedFd>,
@@ -139,6 +140,7 @@ fn sort(map: &DescriptorMap, fds: Vec<OwnedFd>) -> Option<Handed> {
     let stdio = [fds.pop_front()?, fds.pop_front()?, fds.pop_front()?];
     let module = if map.module { Some(fds.pop_front()?) } else { None };
     let image = if map.image { Some(fds.pop_front()?) } else { None };
+    let code = if map.code { Some(fds.pop_front()?) } else { None };
     let output = if map.output { Some(fds.pop_front()?) } else { None };
     let root = if map.root { Some(fds.pop_front()?) } else { None };
     let mounts = take(&mut fds, map.mounts.into())?;
@@ -157,6 +159,7 @@ fn sort(map: &DescriptorMap, fds: Vec<OwnedFd>) -> Option<Handed> {
         stdio,
         module,
         image,
+        code,
         output,
         jail: Descriptors { root, mounts, join, cgroup_procs },
         join_pid,

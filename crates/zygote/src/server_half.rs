@@ -40,6 +40,8 @@ pub struct ForkDescriptors<'a> {
     pub module: Option<BorrowedFd<'a>>,
     /// The image to map, sealed.
     pub image: Option<BorrowedFd<'a>>,
+    /// The image that has the compiled code, where that to map is of a guest that has run.
+    pub code: Option<BorrowedFd<'a>>,
     /// Where to write an image: an empty file, or a pipe.
     pub output: Option<BorrowedFd<'a>>,
     /// Detached root mount.
@@ -109,6 +111,7 @@ impl Zygote {
         let map = DescriptorMap {
             module: fds.module.is_some(),
             image: fds.image.is_some(),
+            code: fds.code.is_some(),
             output: fds.output.is_some(),
             root: fds.root.is_some(),
             mounts: count(fds.mounts.len())?,
@@ -120,6 +123,7 @@ impl Zygote {
             .chain(fds.stdio)
             .chain(fds.module)
             .chain(fds.image)
+            .chain(fds.code)
             .chain(fds.output)
             .chain(fds.root)
             .chain(fds.mounts.iter().copied())

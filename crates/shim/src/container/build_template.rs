@@ -40,6 +40,7 @@ pub fn build(
         stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
         module: Some(contents.as_fd()),
         image: None,
+        code: None,
         output: Some(image.as_fd()),
         root: None,
         mounts: Vec::new(),

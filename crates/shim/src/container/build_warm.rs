@@ -55,6 +55,7 @@ pub fn build(
         stdio: streams.guest_ends(),
         module: None,
         image: Some(cold.image()),
+        code: None,
         output: Some(far_pipe.as_fd()),
         root: Some(root.root()),
         mounts: root.mounts(),

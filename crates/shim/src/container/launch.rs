@@ -107,6 +107,7 @@ impl Launch<'_> {
             stdio: self.guest_ends.borrow(),
             module: None,
             image: None,
+            code: None,
             output: None,
             root: self.file_system.map(FileSystem::root),
             mounts: self.file_system.map(FileSystem::mounts).unwrap_or_default(),
@@ -120,7 +121,8 @@ impl Launch<'_> {
         };
         if let Some(template) = self.template(server) {
             set_form(&mut request.guest, template.tier().is_some(), template.is_warm());
-            let with_image = ForkDescriptors { image: Some(template.image()), ..descriptors.clone() };
+            let (image, code) = (Some(template.image()), template.code());
+            let with_image = ForkDescriptors { image, code, ..descriptors.clone() };
             let forked = template.fork(&request, &with_image);
             drop(with_image);
             match forked {
@@ -153,7 +155,7 @@ impl Launch<'_> {
             let asked = Template { stack_size, compiled: tier.is_some() };
             let make =
                 |zygote: &Arc<Zygote>, image: &File| build(zygote, &contents()?, image, asked, most_bytes);
-            templates.get(server, key, &module.path, make).map(|template| (key, template))
+            templates.get(server, key, &module.path, None, make).map(|template| (key, template))
         };
         let mut code = server.aot.code(&server.config, self.aot, module);
         while let Some(Code { file, tier }) = code {

@@ -80,6 +80,8 @@ struct Template {
     bytes: u64,
     tier: Option<Tier>,
     warm: bool,
+    /// Where its compiled code is, if not in the image.
+    code: Option<InUse>,
     /// Addresses hold in children of this one only.
     zygote: Arc<Zygote>,
     /// A container of it stood before its guest's first instruction.
@@ -104,7 +106,7 @@ impl Templates {
         }
     }
 
-    /// A template; if there is none, `make` writes one to the empty file it is given, by a child of the zygote it is given,
+    /// A template, with its compiled code in `code` if not in itself; if there is none, `make` writes one to the empty file it is given, by a child of the zygote it is given,
     /// and returns its size in bytes. Blocks while it is made, by this caller or another one. `None` when there is to be none
     /// or it cannot be made: the container then does without, and says what is wrong with its module if something is. `name`
     /// is for the log.
@@ -113,6 +115,7 @@ impl Templates {
         server: &Server,
         key: Key,
         name: &Path,
+        code: Option<InUse>,
         make: impl FnOnce(&Arc<Zygote>, &File) -> Result<u64, String>,
     ) -> Option<InUse> {
         if self.most_bytes == 0 {
@@ -130,7 +133,7 @@ impl Templates {
             }
             _ => {}
         }
-        let template = self.make(&zygote, key, name, make);
+        let template = self.make(&zygote, key, name, code, make);
         *slot = match &template {
             Some(template) => Slot::Ready(Arc::clone(template)),
             None => Slot::Refused { zygote, until: Instant::now() + REFUSED },
@@ -145,6 +148,7 @@ impl Templates {
         zygote: &Arc<Zygote>,
         key: Key,
         name: &Path,
+        code: Option<InUse>,
         make: impl FnOnce(&Arc<Zygote>, &File) -> Result<u64, String>,
     ) -> Option<Arc<Template>> {
         let started = Instant::now();
@@ -169,6 +173,7 @@ impl Templates {
                     bytes,
                     tier: key.tier,
                     warm: key.warm.is_some(),
+                    code,
                     zygote: Arc::clone(zygote),
                     proven: AtomicBool::new(false),
                     users: AtomicUsize::new(0),
@@ -277,6 +282,16 @@ impl InUse {
     /// Whether its containers are children of this zygote.
     pub fn is_of(&self, zygote: &Arc<Zygote>) -> bool {
         Arc::ptr_eq(&self.0.zygote, zygote)
+    }
+
+    /// The same once more.
+    pub fn again(&self) -> InUse {
+        InUse::new(&self.0)
+    }
+
+    /// The file with the compiled code of that to map, if it is another one.
+    pub fn code(&self) -> Option<BorrowedFd<'_>> {
+        self.0.code.as_ref().map(InUse::image)
     }
 
     /// The file to map.

@@ -90,7 +90,9 @@ impl<'a> WarmStart<'a> {
                 return None;
             }
         };
-        server.templates.get(server, warm, name, |zygote, image| match cold.is_of(zygote) {
+        // Compiled code is none of what a guest that ran left behind.
+        let code = cold.tier().map(|_| cold.again());
+        server.templates.get(server, warm, name, code, |zygote, image| match cold.is_of(zygote) {
             true => build(server, self, &request, cold, image),
             false => Err("the zygote died meanwhile".to_owned()),
         })

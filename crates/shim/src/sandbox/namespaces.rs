@@ -112,6 +112,7 @@ fn fork(
         stdio: [null.as_fd(); 3],
         module: None,
         image: None,
+        code: None,
         output: None,
         root: None,
         mounts: Vec::new(),

@@ -105,7 +105,13 @@ impl<'a> Guest<'a> {
 
     /// Goes on with the guest of a warm image in this process.
     pub fn resume_here(&self, engine: &Engine, image: &Image) -> i32 {
-        let mut instance = image.map(engine);
+        self.resume_here_with(engine, image, image)
+    }
+
+    /// The same with the compiled code of another image.
+    pub fn resume_here_with(&self, engine: &Engine, image: &Image, code: &Image) -> i32 {
+        let code = wamr::image::map_code(engine, code.file()).unwrap();
+        let mut instance = wamr::image::map(engine, image.file(), Some(code)).unwrap();
         match instance.set_wasi(self.wasi(Vec::new())).and_then(|()| instance.resume(&self.entry)) {
             Ok(outcome) => ended(&outcome),
             Err(e) => say(NOT_RUN, &e.to_string()),

@@ -265,8 +265,7 @@ fn compiled_guests_are_copied_in_the_middle_of_their_code() {
                 with_engine(|engine| {
                     let image = Image::of(engine, &bytes).unwrap();
                     let warm = guest.warm(engine, &image).unwrap();
-                    drop(image);
-                    guest.resume_here(engine, &warm)
+                    guest.resume_here_with(engine, &warm, &image)
                 })
             });
             assert_eq!(ended.code, code, "{tier}: {}", ended.stderr);
