@@ -41,7 +41,7 @@ for n in $sizes; do
     if ((n == 100)); then
         form cri-bridge 100 --through cri --network bridge --parallel 8 \
             --stack wamr --stack wamr-sandbox --stack runc
-        form python 100 --workload python --parallel 8 --stack wamr \
+        form python 100 --workload python --parallel 8 --stack wamr --stack wamr:warm_start=true \
             ${WAMR_AOTC:+--stack wamr:aot=eager} --stack runc
         form server 100 --workload server --parallel 8
         form mounts 50 --mounts 5000 --parallel 1

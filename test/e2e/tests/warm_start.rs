@@ -105,6 +105,11 @@ fn of_many_that_start_at_once_one_is_run_to_its_ready_point() {
         assert_eq!((ended.code, &ended.stdout[..4]), (3, &b"copy"[..]));
     }
     assert_eq!(made(&namespace), 1);
+    assert_eq!(
+        log(&namespace).matches(" template of /bin/warm.wasm").count(),
+        2,
+        "one to be run, one to be copied"
+    );
     nothing_is_left(&namespace);
 }
 

@@ -141,23 +141,37 @@ impl Launch<'_> {
     /// Of the guest at its ready point if it is to be started warm and that can be, else of the module.
     fn template(&self, server: &Server) -> Option<InUse> {
         let (Guest::Wasm(wasm), Some(module)) = (&self.guest, self.module) else { return None };
-        let (key, cold) = self.cold_template(server, wasm.stack_size, module)?;
-        let Some(warm_start) = &self.warm_start else { return Some(cold) };
-        warm_start.template(server, (key, &cold), &module.path, &self.confinement, wasm).or(Some(cold))
+        let code = server.aot.code(&server.config, self.aot, module);
+        let best = code.as_ref().map(|code| code.tier);
+        let key = Key { module: module.digest, tier: best, stack_size: wasm.stack_size, warm: None };
+        let Some(warm_start) = &self.warm_start else {
+            return self.cold_template(server, key, module, code).map(|(_, cold)| cold);
+        };
+        let made = warm_start.made(server, key, &self.confinement, wasm);
+        made.or_else(|| {
+            let (key, cold) = self.cold_template(server, key, module, code)?;
+            let warm = warm_start.template(server, (key, &cold), &module.path, &self.confinement, wasm);
+            warm.or(Some(cold))
+        })
     }
 
-    /// Of the best code there is that makes one, else of the module.
-    fn cold_template(&self, server: &Server, stack_size: u32, module: &Module) -> Option<(Key, InUse)> {
-        let templates = &server.templates;
+    /// Of the best code there is that makes one, `code` or what is below it, else of the module.
+    fn cold_template(
+        &self,
+        server: &Server,
+        key: Key,
+        module: &Module,
+        mut code: Option<Code>,
+    ) -> Option<(Key, InUse)> {
+        let (templates, stack_size) = (&server.templates, key.stack_size);
         let get = |tier: Option<Tier>, contents: &dyn Fn() -> std::result::Result<File, String>| {
-            let key = Key { module: module.digest, tier, stack_size, warm: None };
+            let key = Key { tier, ..key };
             let most_bytes = server.config.templates_memory;
             let asked = Template { stack_size, compiled: tier.is_some() };
             let make =
                 |zygote: &Arc<Zygote>, image: &File| build(zygote, &contents()?, image, asked, most_bytes);
             templates.get(server, key, &module.path, None, make).map(|template| (key, template))
         };
-        let mut code = server.aot.code(&server.config, self.aot, module);
         while let Some(Code { file, tier }) = code {
             let made = get(Some(tier), &|| file.try_clone().map_err(|e| e.to_string()));
             if made.is_some() {

@@ -143,6 +143,17 @@ impl Templates {
         in_use
     }
 
+    /// A template that is there, once whoever makes it now is done.
+    pub fn made(&self, server: &Server, key: &Key) -> Option<InUse> {
+        let slot = Arc::clone(self.slots().get(key)?);
+        match &*lock(&slot) {
+            Slot::Ready(template) if Arc::ptr_eq(&template.zygote, &server.zygote.present()) => {
+                Some(InUse::new(template))
+            }
+            _ => None,
+        }
+    }
+
     fn make(
         &self,
         zygote: &Arc<Zygote>,

@@ -72,6 +72,19 @@ impl<'a> WarmStart<'a> {
         Ok(planned.directories().map(Path::to_owned).collect())
     }
 
+    /// The guest at its ready point, if another container has had it come there with code of the key's tier.
+    pub fn made(
+        &self,
+        server: &Server,
+        key: Key,
+        confinement: &Confinement<'_>,
+        wasm: &Wasm<'_>,
+    ) -> Option<InUse> {
+        let request = self.request(confinement, wasm, key.tier.is_some());
+        let identity = self.identity(&request).ok()?;
+        server.templates.made(server, &Key { warm: Some(identity), ..key })
+    }
+
     /// The guest at its ready point, which it is made to reach now if no other container has had it do so. `cold` is the
     /// template that its containers start from otherwise; `confinement` and `wasm` are what this container is to have.
     pub fn template(
@@ -93,7 +106,12 @@ impl<'a> WarmStart<'a> {
         // Compiled code is none of what a guest that ran left behind.
         let code = cold.tier().map(|_| cold.again());
         server.templates.get(server, warm, name, code, |zygote, image| match cold.is_of(zygote) {
-            true => build(server, self, &request, cold, image),
+            true => {
+                let bytes = build(server, self, &request, cold, image)?;
+                // The guest ran from it.
+                cold.proven();
+                Ok(bytes)
+            }
             false => Err("the zygote died meanwhile".to_owned()),
         })
     }
