@@ -92,7 +92,9 @@ pub fn cells(row: &Row, whole: bool) -> [String; 9] {
         exit.map_or_else(|| state.clone(), |status| format!("{state} ({status})")),
         pid.to_string(),
         module.as_ref().map_or_else(|| format!("({kind})"), |module| shortened(&module.digest, whole)),
-        module.as_ref().map_or_else(none, |module| module.tier.clone()),
+        module.as_ref().map_or_else(none, |module| {
+            if module.warm { format!("{}, warm", module.tier) } else { module.tier.clone() }
+        }),
         kib(|memory| memory.private_kib),
         kib(|memory| memory.shared_kib),
     ]

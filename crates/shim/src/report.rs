@@ -57,4 +57,6 @@ pub struct Module {
     pub tier: String,
     /// Whether it maps a template that other containers of the module share.
     pub template: bool,
+    /// Whether it was started warm: its template is of the guest at its ready point.
+    pub warm: bool,
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::thread;
 
+use e2e::tool::{find, wamrctl_json};
 use e2e::{Bed, Container, Image, Layer, Namespace, Task, eventually, guest, wait_for};
 use rustix::process::Signal;
 
@@ -73,6 +74,10 @@ fn containers_of_one_guest_are_copies_of_it_at_its_ready_point() {
     assert_ne!(first_line[3], second_line[3], "each draws its own random numbers");
     assert_eq!(made(&namespace), 1, "{}", log(&namespace));
     nothing_is_left(&namespace);
+    let (shown, _) = wamrctl_json(&bed, &["ps", "--namespace", &namespace.name]);
+    for (id, warm) in [("cold", false), ("first", true), ("second", true)] {
+        assert_eq!(find(&shown[0], "id", id)["module"]["warm"], warm, "{shown:?}");
+    }
 
     assert!(cold.process().private_memory() > TABLE);
     for task in [&first, &second] {

@@ -25,6 +25,7 @@ pub struct Loaded {
     path: PathBuf,
     tier: Option<Tier>,
     template: bool,
+    warm: bool,
 }
 
 impl Loaded {
@@ -35,6 +36,7 @@ impl Loaded {
             path: module.path.clone(),
             tier: template.and_then(InUse::tier),
             template: template.is_some(),
+            warm: template.is_some_and(InUse::is_warm),
         }
     }
 }
@@ -58,6 +60,7 @@ impl Container {
                 path: module.path.clone(),
                 tier: module.tier.map_or("interpreter", Tier::name).to_owned(),
                 template: module.template,
+                warm: module.warm,
             }),
         }
     }

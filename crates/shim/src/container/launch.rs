@@ -183,8 +183,9 @@ impl Launch<'_> {
     }
 }
 
-fn set_form(guest: &mut Guest<'_>, compiled: bool, warm: bool) {
-    if let Guest::Wasm(wasm) = guest {
+/// What of its image a guest is to use: compiled code, and where it stands.
+pub fn set_form(guest: &mut Guest<'_>, compiled: bool, warm: bool) {
+    if let Guest::Wasm(wasm) | Guest::Ready(wasm) = guest {
         (wasm.compiled, wasm.warm) = (compiled, warm);
     }
 }

@@ -14,7 +14,7 @@ use zygote::{ForkRequest, Guest, Wasm};
 use super::build_warm::build;
 use super::create::{Creation, cgroup_path};
 use super::file_system::FileSystem;
-use super::launch::cgroup_error;
+use super::launch::{cgroup_error, set_form};
 use super::templates::{InUse, Key};
 use super::wasm::WasmContents;
 use crate::error::Result;
@@ -155,9 +155,11 @@ impl<'a> WarmStart<'a> {
                 .map(|found| (path.to_owned(), found.dev(), found.ino(), found.ctime(), found.ctime_nsec()))
         };
         let layers = self.layers.split(':').map(layer).collect::<io::Result<Vec<_>>>()?;
-        // A label is each pod's own, and decides only what its processes may do.
+        // A label is each pod's own, and decides only what its processes may do. The form of the code is the key's tier.
         let confinement = Confinement { selinux: None, ..request.confinement.clone() };
+        let mut guest = request.guest.clone();
+        set_form(&mut guest, false, false);
         let namespace = &self.plan.kubernetes.sandbox_namespace;
-        Ok(Digest::of(format!("{:?}", (layers, namespace, confinement, &request.guest)).as_bytes()))
+        Ok(Digest::of(format!("{:?}", (layers, namespace, confinement, guest)).as_bytes()))
     }
 }
