@@ -252,6 +252,27 @@ fn an_annotation_sets_what_the_configuration_lets_it() {
 }
 
 #[test]
+fn a_warm_start_is_asked_for_and_leaves_out_variables_that_differ() {
+    let with = |set: &[(&str, &str)]| {
+        let set: serde_json::Map<_, _> =
+            set.iter().map(|(key, value)| (format!("wamr.containerd.io/{key}"), json!(value))).collect();
+        patched(CTR, &json!({ "annotations": set }))
+    };
+    assert_eq!(with(&[]).unwrap().warm_start, None);
+    assert_eq!(with(&[("warm_start_without", "A")]).unwrap().warm_start, None);
+    assert_eq!(with(&[("warm_start", "false")]).unwrap().warm_start, None);
+    let left_out = |set: &[(&str, &str)]| with(set).unwrap().warm_start.unwrap();
+    assert_eq!(left_out(&[("warm_start", "true")]), ["HOSTNAME"]);
+    let names = [("warm_start", "true"), ("warm_start_without", " POD_NAME,POD_IP ,")];
+    assert_eq!(left_out(&names), ["HOSTNAME", "POD_NAME", "POD_IP"]);
+    for (key, value) in [("warm_start", "yes"), ("warm_start_without", "A=1"), ("warm_start_without", "A B")]
+    {
+        let error = with(&[(key, value)]).unwrap_err();
+        assert_eq!(error.field(), Some(format!("annotations.wamr.containerd.io/{key}").as_str()), "{error}");
+    }
+}
+
+#[test]
 fn a_setting_with_a_containers_name_is_for_that_one_alone() {
     let annotations = |kind: &str, name: &str| {
         json!({"annotations": {
