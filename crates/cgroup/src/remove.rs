@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::{Cgroup, Error, Result, processes, wait};
+use crate::{Cgroup, Error, Host, Result, processes, wait};
 
 /// How long directories may stay busy after the last process was seen ending.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -24,6 +24,22 @@ impl Cgroup {
         let failures: Vec<Error> =
             self.directories().filter_map(|directory| remove(directory, deadline).err()).collect();
         stopped.and(failures.into_iter().next().map_or(Ok(()), Err))
+    }
+}
+
+impl Host {
+    /// Removes those cgroups directly below a path whose names are `left`, in every hierarchy a container joins, unless a
+    /// process is in one or it has a cgroup below: what a maker that died could not remove itself.
+    pub fn sweep(&self, above: &crate::Path, left: impl Fn(&str) -> bool) {
+        let above = above.relative();
+        for hierarchy in self.joined() {
+            // Whatever cannot be listed or removed now is there the next time.
+            for directory in processes::children(&hierarchy.root.join(&above)).unwrap_or_default() {
+                if directory.file_name().is_some_and(|name| left(&name.to_string_lossy())) {
+                    let _ = rustix::fs::rmdir(&directory);
+                }
+            }
+        }
     }
 }
 
@@ -60,6 +76,25 @@ mod tests {
             bed.create("c/d", &Limits::default());
             cgroup.remove().unwrap();
             assert!(cgroup.directories().all(|directory| !directory.exists()));
+        }
+    }
+
+    #[test]
+    fn a_sweep_takes_what_is_left_and_empty_and_nothing_else() {
+        for bed in [Some(Bed::new()), Bed::unified()].into_iter().flatten() {
+            let [left, busy, others] = ["a/left-1", "a/left-2", "a/other"].map(|path| {
+                let cgroup = bed.create(path, &Limits::default());
+                assert!(cgroup.directories().all(Path::exists));
+                cgroup
+            });
+            let child = Child::enter(&busy, sleep);
+            bed.host.sweep(&bed.path("a"), |name| name.starts_with("left-"));
+            assert!(left.directories().all(|directory| !directory.exists()));
+            assert!(busy.directories().chain(others.directories()).all(Path::exists));
+            drop(child);
+            bed.host.sweep(&bed.path("a"), |name| name.starts_with("left-"));
+            assert!(busy.directories().all(|directory| !directory.exists()));
+            bed.host.sweep(&bed.path("nothing/here"), |_| true);
         }
     }
 

@@ -125,3 +125,40 @@ fn an_interrupted_compile_ends_its_compiler_and_leaves_no_cgroup() {
     }
     assert_eq!(fs::read_dir(bed.folder().join("aot")).unwrap().count(), 0, "no draft, no lock, no failure");
 }
+
+#[test]
+fn what_a_killed_compile_leaves_is_removed_by_the_next_one_and_nothing_of_one_that_goes_on() {
+    let bed = compiling("background");
+    let cache = bed.folder().join("aot");
+    // These stay outside the cgroup that is made for them, so that it is empty.
+    let program = fake_compiler(&bed, "exec sleep 1000");
+    bed.configure(&format!("aot_cache = {cache:?}\naot_compiler = {program:?}"));
+    let file = |name: &str| {
+        let path = bed.folder().join(format!("{name}.wasm"));
+        fs::write(&path, guest(name)).unwrap();
+        path.display().to_string()
+    };
+    let compile = |name: &str| {
+        let mut command = bed.beside(&e2e::shim_folder().join("wamrctl"));
+        command.arg("compile").arg(file(name)).stderr(std::process::Stdio::null());
+        let child = command.spawn().unwrap();
+        let tool = wait_for("its process", || Process::of(i32::try_from(child.id()).unwrap()));
+        let compiler =
+            wait_for("its compiler", || tool.children().into_iter().find(|child| child.comm == "sleep"));
+        (child, tool, compiler)
+    };
+    let (mut killed, killed_tool, its_compiler) = compile("wait");
+    let (mut going_on, other_tool, _) = compile("hello");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    its_compiler.signal(Signal::KILL);
+    assert!(!compiler_cgroups(killed_tool.pid).is_empty(), "nobody has removed them");
+    let others = compiler_cgroups(other_tool.pid);
+
+    bed.configure(&format!("aot_cache = {cache:?}\naot_compiler = {:?}", e2e::aot_compiler()));
+    json(&bed, &["compile", "--tier", "quick", &file("dirty")]);
+    assert_eq!(compiler_cgroups(killed_tool.pid), Vec::<std::path::PathBuf>::new());
+    assert!(!others.is_empty() && compiler_cgroups(other_tool.pid) == others);
+    other_tool.signal(Signal::TERM);
+    assert_eq!(going_on.wait().unwrap().code(), Some(1));
+}

@@ -16,11 +16,14 @@ use ::aot::Tier;
 use cgroup::{Cgroup, Cpu, Limits, Memory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
 use crate::config::Config;
 
 const PROGRAM: &str = "wamr-aotc";
+/// Where compilers have their cgroups, each named by the process that made it.
+const CGROUPS: &str = "/containerd-shim-wamr";
+const PREFIX: &str = "aotc-";
 /// Where packages put it.
 const PLACES: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/opt/containerd/bin"];
 /// Exit status of the compiler for "this machine cannot do it now".
@@ -120,11 +123,11 @@ impl Compiler {
     pub fn run(&self, tier: Tier, segue: bool, module: &File, code: &File) -> Result<(), Failure> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let machine = |what: &str, why: &dyn std::fmt::Display| Failure::Machine(format!("{what}: {why}"));
-        let name = format!(
-            "/containerd-shim-wamr/aotc-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name =
+            format!("{CGROUPS}/{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        if let Ok(above) = cgroup::Path::parse(CGROUPS) {
+            self.cgroups.sweep(&above, is_left_over);
+        }
         let limit = i64::try_from(self.memory).unwrap_or(i64::MAX);
         let limits = Limits {
             memory: Memory { limit: Some(limit), ..Memory::default() },
@@ -198,6 +201,13 @@ impl Drop for Emptied {
     }
 }
 
+/// Whether a cgroup is that of a process which ended without removing it, killed for instance. One that lives may be
+/// about to put its compiler in; a number that another process has by now is left for later.
+fn is_left_over(name: &str) -> bool {
+    let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse().ok());
+    maker.and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
 /// What a wait for a child ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -224,6 +234,25 @@ fn wait(child: &std::process::Child, time: Duration, stop: Option<&OwnedFd>) -> 
             }
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_cgroup_of_a_process_that_ended_is_left_over() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let name = format!("{PREFIX}{}-0", child.id());
+        // A process that nobody has waited for still has its number.
+        assert!(!is_left_over(&name));
+        child.wait().unwrap();
+        assert!(is_left_over(&name));
+        let own = format!("{PREFIX}{}-7", std::process::id());
+        for name in [own.as_str(), "aotc-1-0", "aotc-0-0", "aotc--1-0", "aotc-", "aotc-x-1", "other"] {
+            assert!(!is_left_over(name), "{name}");
         }
     }
 }
