@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD/test/cgroup2
-limit=${WAMR_CGROUP2_SECONDS:-170}
+limit=${WAMR_CGROUP2_SECONDS:-400}
 say() { echo "cgroup2: $*"; }
 
 missing=()
@@ -37,6 +37,12 @@ say "building the tests of crates/cgroup"
 host=$(rustc -vV | sed -n 's/^host: //p')
 tests=$(RUSTFLAGS='-C target-feature=+crt-static' cargo test --locked -q --no-run -p cgroup --lib --target "$host" \
     --message-format=json | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+say "building what changes a task's limits"
+# As deploy/build.sh builds wamrctl, which has the same libraries.
+RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static' cargo build --locked -q --profile test-release -p e2e \
+    --example update_task --target "$host"
+update=${CARGO_TARGET_DIR:-target}/$host/test-release/examples/update_task
+test/bed/fetch.sh busybox
 
 work=$(mktemp -d)
 qemu=''
@@ -47,14 +53,18 @@ finish() {
 trap finish EXIT
 
 # The second disk: what is under test.
-mkdir -p "$work/disk"/{bin,guests}
+mkdir -p "$work/disk"/{bin,guests/bin}
 cp "$shim" "$work/disk/bin/containerd-shim-wamr-v1"
 cp "$(dirname "$shim")/wamrctl" "$work/disk/bin/"
 cp "$tests" "$work/disk/bin/cgroup-tests"
+cp "$update" "$work/disk/bin/update_task"
 cp -r "$here/guest" "$work/disk/guest"
 for guest in hello exit wait grow dirty; do
     clang --target=wasm32-wasi -O1 -o "$work/disk/guests/$guest.wasm" "test/guests/$guest.c"
 done
+# The image's own, for native containers.
+cp "$(test/bed/fetch.sh path busybox)/busybox" "$work/disk/guests/bin/"
+for command in sh cat dd head ls mknod sleep wc; do ln -s busybox "$work/disk/guests/bin/$command"; done
 "$here/oci-image.sh" "$work/disk/guests" "$work/disk/guests.tar"
 mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$work/disk" "$work/test.ext4" 96M >&2
 

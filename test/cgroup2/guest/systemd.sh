@@ -74,6 +74,11 @@ eventually 10 no_scope ctr-orphan; verdict "a killed server leaves no scope"
 ctr task rm -f orphan >/dev/null 2>&1
 ctr container rm orphan >/dev/null 2>&1
 
+place() { echo "--cgroup wamr-test.slice:ctr:$1"; }
+group_of() { echo "$tree/wamr.slice/wamr-test.slice/ctr-$1.scope"; }
+. /test/guest/native.sh
+eventually 10 no_scope ctr-n-; verdict "native: no scope is left"
+
 stop_containerd
 cgroup-tests --test-threads 2 >/run/out 2>&1 || { grep -A4 panicked /run/out; false; }; verdict "crates/cgroup's own tests on this host"
 equal "$(systemctl list-units --all --plain --no-legend --no-pager --type=scope | awk '{ print $1 }')" init.scope; verdict "no scope is left"
