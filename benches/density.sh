@@ -6,7 +6,8 @@
 # N: 10, 100 or 400; without it, or with `all`, all three. FORM: one of ctr, cri-host, cri-bridge, python, server and
 # mounts; without it all of them. Those of 100 take about six minutes; 400 about fifteen more. Results of former runs
 # stay in benches/results/density and on the page, until their form is run again. With WAMR_AOTC=FILE, the compiler,
-# CPython runs compiled as well, which takes some minutes of compiling more.
+# CPython runs compiled as well, which takes some minutes of compiling more, and starts with code are compared with
+# interpreted ones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 sizes=${1:-all}
@@ -35,7 +36,7 @@ for n in $sizes; do
     parallel=1,8,32
     stacks=(--stack wamr --stack runc)
     ((n > 100)) && parallel=8
-    ((n == 100)) && stacks=(--stack wamr --stack floor --stack runc)
+    ((n == 100)) && stacks=(--stack wamr ${WAMR_AOTC:+--stack wamr:aot=eager} --stack floor --stack runc)
     form ctr "$n" --parallel "$parallel" "${stacks[@]}"
     form cri-host "$n" --through cri --parallel "$parallel" "${stacks[@]}"
     if ((n == 100)); then

@@ -51,6 +51,7 @@ pub fn own_part(own: &[Own]) -> Vec<Figure> {
         at("own_p50", "Create + Start, p50", 0.5, |own| own.create + own.start),
         at("own_p99", "Create + Start, p99", 0.99, |own| own.create + own.start),
         at("own_line", "Start to first line, p50", 0.5, |own| own.line),
+        at("own_whole", "Create to first line, p50", 0.5, |own| own.create + own.start + own.line),
     ]
 }
 
