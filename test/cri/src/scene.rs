@@ -67,9 +67,13 @@ impl Scene {
     /// Removes all pods.
     fn clear(&self) {
         for id in std::mem::take(&mut *self.pods.lock().unwrap_or_else(PoisonError::into_inner)) {
-            let stop = StopPodSandboxRequest { pod_sandbox_id: id.clone() };
-            let stopped =
-                self.node.runtime(stop, async |mut client, request| client.stop_pod_sandbox(request).await);
+            let stop = || {
+                let stop = StopPodSandboxRequest { pod_sandbox_id: id.clone() };
+                self.node.runtime(stop, async |mut client, request| client.stop_pod_sandbox(request).await)
+            };
+            // containerd kills a container that ends at this very moment over a connection that it has just closed. A
+            // kubelet tries again, whatever the reason.
+            let stopped = stop().or_else(|_| stop());
             let remove = RemovePodSandboxRequest { pod_sandbox_id: id.clone() };
             let removed = self
                 .node
