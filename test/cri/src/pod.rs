@@ -8,7 +8,7 @@ use e2e::Image;
 use k8s_cri::v1::{
     LinuxPodSandboxConfig, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxState,
     PodSandboxStats, PodSandboxStatsRequest, PodSandboxStatus, PodSandboxStatusRequest, PortForwardRequest,
-    RemovePodSandboxRequest, RunPodSandboxRequest, StopPodSandboxRequest,
+    RemovePodSandboxRequest, RunPodSandboxRequest,
 };
 
 use crate::{ContainerSpec, Scene, Stream, WAMR, kubelet};
@@ -189,9 +189,7 @@ impl<'s> Pod<'s> {
 
     /// Ends its containers and takes its network away.
     pub fn stop(&self) {
-        let request = StopPodSandboxRequest { pod_sandbox_id: self.id.clone() };
-        let call = async |mut client: crate::node::Runtime, request| client.stop_pod_sandbox(request).await;
-        self.scene.node.runtime(request, call).unwrap_or_else(|e| panic!("stop pod {}: {e}", self.id));
+        self.scene.stop_pod(&self.id).unwrap_or_else(|e| panic!("stop pod {}: {e}", self.id));
     }
 
     /// Removes it and its containers.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use containerd_client::tonic::Status;
 use k8s_cri::v1::{RemovePodSandboxRequest, StopPodSandboxRequest};
 
 use crate::{Node, PodSpec, Traces};
@@ -64,16 +65,20 @@ impl Scene {
         self.traces.lock().unwrap_or_else(PoisonError::into_inner).push(word.to_owned());
     }
 
+    /// Ends a pod's containers and takes its network away. containerd kills a container that ends at this very moment over
+    /// a connection that it has just closed; a kubelet tries again, whatever the reason.
+    pub(crate) fn stop_pod(&self, id: &str) -> Result<(), Status> {
+        let stop = || {
+            let stop = StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
+            self.node.runtime(stop, async |mut client, request| client.stop_pod_sandbox(request).await)
+        };
+        stop().or_else(|_| stop()).map(drop)
+    }
+
     /// Removes all pods.
     fn clear(&self) {
         for id in std::mem::take(&mut *self.pods.lock().unwrap_or_else(PoisonError::into_inner)) {
-            let stop = || {
-                let stop = StopPodSandboxRequest { pod_sandbox_id: id.clone() };
-                self.node.runtime(stop, async |mut client, request| client.stop_pod_sandbox(request).await)
-            };
-            // containerd kills a container that ends at this very moment over a connection that it has just closed. A
-            // kubelet tries again, whatever the reason.
-            let stopped = stop().or_else(|_| stop());
+            let stopped = self.stop_pod(&id);
             let remove = RemovePodSandboxRequest { pod_sandbox_id: id.clone() };
             let removed = self
                 .node
