@@ -59,7 +59,7 @@ cp "$(dirname "$shim")/wamrctl" "$work/disk/bin/"
 cp "$tests" "$work/disk/bin/cgroup-tests"
 cp "$update" "$work/disk/bin/update_task"
 cp -r "$here/guest" "$work/disk/guest"
-for guest in hello exit wait grow dirty; do
+for guest in hello exit wait grow dirty warm; do
     clang --target=wasm32-wasi -O1 -o "$work/disk/guests/$guest.wasm" "test/guests/$guest.c"
 done
 # The image's own, for native containers.

@@ -96,6 +96,7 @@ equal $? 3; verdict "later containers work"
 place() { :; }
 group_of() { echo "$tree/default/$1"; }
 . /test/guest/native.sh
+. /test/guest/warm.sh
 
 stop_containerd
 cgroup-tests --test-threads 2 >/run/out 2>&1 || { grep -A4 panicked /run/out; false; }; verdict "crates/cgroup's own tests on cgroup v2"

@@ -78,6 +78,8 @@ place() { echo "--cgroup wamr-test.slice:ctr:$1"; }
 group_of() { echo "$tree/wamr.slice/wamr-test.slice/ctr-$1.scope"; }
 . /test/guest/native.sh
 eventually 10 no_scope ctr-n-; verdict "native: no scope is left"
+. /test/guest/warm.sh
+eventually 10 no_scope ctr-warm; verdict "warm: no scope is left"
 
 stop_containerd
 cgroup-tests --test-threads 2 >/run/out 2>&1 || { grep -A4 panicked /run/out; false; }; verdict "crates/cgroup's own tests on this host"
