@@ -299,8 +299,6 @@ fn bind(here: &Path, source: &Path, to: &Path) {
             .allowlist_function("wasm_runtime_get_(import|export)_(count|type)")
             .allowlist_function("wasm_runtime_(get|set|clear)_exception")
             .allowlist_function("wasm_func_get_(param_count|result_count|result_types)")
-            .allowlist_var("GLUE_.*")
-            .generate_cstr(true)
             .allowlist_type("wasm_(import_export_kind_t|valkind_enum)")
             .blocklist_type("wasm_val_.*")
             .layout_tests(false)

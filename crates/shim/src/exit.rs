@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use protobuf::well_known_types::timestamp::Timestamp;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 /// A point in time as protobuf counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,12 @@ impl Exit {
     /// What is reported when nobody could see the end, as after a crash of the server.
     pub fn unseen() -> Exit {
         Exit { status: 137, at: Instant::now() }
+    }
+
+    /// Kills and reaps the child behind a pidfd. Nothing happens if it is dead and reaped already.
+    pub fn force(pidfd: BorrowedFd<'_>) {
+        let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        let _ = Exit::reap_blocking(pidfd);
     }
 
     /// Reaps the child behind a pidfd, waiting for its end.

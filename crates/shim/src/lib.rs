@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 mod container;
 pub mod control;
+mod emptied;
 mod error;
 mod events;
 pub mod exit;

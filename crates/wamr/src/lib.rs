@@ -46,7 +46,6 @@ pub use module::{MemoryLimits, Module};
 pub use run::{Entry, Outcome};
 pub use source::ModuleSource;
 pub use trap::Trap;
-pub use warm::READY_FILE;
 pub use wasi::{Preopen, Wasi};
 
 /// What this crate's functions return.

@@ -1,6 +1,6 @@
 //! Guests that are started once and go on in many processes.
 //!
-//! A guest that is slow to start says when it is ready, by asking for the state of a file named [`READY_FILE`]. In the one
+//! A guest that is slow to start says when it is ready, by asking for the state of a file named `.warm-start` (`glue/warm.c`). In the one
 //! process that runs it up to there the call does not return: the process writes an [image](crate::image) with the guest
 //! in the middle of that call. It returns in every process that maps the image, and says that the file exists.
 //!
@@ -16,9 +16,6 @@ use crate::engine::repair_cached_thread_id;
 use crate::pages::Pages;
 use crate::run::returned;
 use crate::{Entry, Error, Instance, Outcome, Result};
-
-/// The file by which a guest says that it is ready, in whichever directory.
-pub const READY_FILE: &CStr = sys::GLUE_WARM_READY_FILE;
 
 impl Instance<'_> {
     /// Runs the start function and the entry until the guest is ready. It can then be written to an image; not even

@@ -19,6 +19,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
 use crate::config::Config;
+use crate::emptied::Emptied;
 
 const PROGRAM: &str = "wamr-aotc";
 /// Where compilers have their cgroups, each named by the process that made it.
@@ -139,7 +140,7 @@ impl Compiler {
         let group = cgroup::Path::parse(&name)
             .and_then(|path| Cgroup::create(&self.cgroups, &path, &limits))
             .map_err(|e| machine("make the compiler's cgroup", &e))?;
-        let group = Emptied(group);
+        let group = Emptied { cgroup: group, of: "the compiler" };
         // Grows in the compiler's cgroup, whose limit bounds it.
         let words = memfd_create("aotc-words", MemfdFlags::CLOEXEC).map(File::from);
         let mut words = words.map_err(|e| machine("make room for the compiler's words", &e))?;
@@ -150,7 +151,7 @@ impl Compiler {
         if segue {
             command.arg("--segue");
         }
-        for directory in group.0.directories() {
+        for directory in group.cgroup.directories() {
             command.arg("--cgroup").arg(directory.join("cgroup.procs"));
         }
         command.env_clear().current_dir("/").stdin(copy(module)?).stdout(copy(code)?).stderr(copy(&words)?);
@@ -162,7 +163,7 @@ impl Compiler {
         }
         let status = child.wait().map_err(|e| machine("wait for the compiler", &e))?;
         ended.map_err(|e| machine("wait for the compiler", &e)).and_then(|end| match end {
-            End::ByItself => self.judge(status, &group.0, &mut words),
+            End::ByItself => self.judge(status, &group.cgroup, &mut words),
             End::TooLate => Err(Failure::Module(format!("it is not done after {:?}", self.time))),
             End::Stopped => Err(Failure::Machine("it was interrupted".to_owned())),
         })
@@ -187,17 +188,6 @@ impl Compiler {
             (_, Some(libc::SIGKILL)) => Failure::Machine("the compiler was killed".to_owned()),
             _ => Failure::Module(format!("the compiler crashed ({status}): {said}")),
         })
-    }
-}
-
-/// The compiler's cgroup: killed and removed when dropped.
-struct Emptied(Cgroup);
-
-impl Drop for Emptied {
-    fn drop(&mut self) {
-        if let Err(e) = self.0.kill().and_then(|()| self.0.remove()) {
-            log::warn!("remove the compiler's cgroup: {e}");
-        }
     }
 }
 

@@ -5,16 +5,17 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use cgroup::{Cgroup, Entry};
+use cgroup::Cgroup;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use rustix::process::Signal;
 use zygote::{ForkDescriptors, ForkRequest, Forked, Gate};
 
+use super::launch::entry_descriptors;
 use super::templates::InUse;
 use super::warm_root::WarmRoot;
 use super::warm_start::WarmStart;
+use crate::emptied::Emptied;
 use crate::exit::Exit;
 use crate::server::Server;
 
@@ -39,17 +40,15 @@ pub fn build(
     let root = WarmRoot::new(server.place.directory(), start)?;
     let cgroup =
         Cgroup::plan(&server.cgroups, &start.cgroup).and_then(|place| place.make(&start.plan.limits));
-    let cgroup = Emptied(cgroup.map_err(|e| e.to_string())?);
+    let cgroup =
+        Emptied { cgroup: cgroup.map_err(|e| e.to_string())?, of: "a guest on its way to its ready point" };
     let streams = Streams::new()?;
     let (pipe, far_pipe) = pipe("the image")?;
     // Fewer turns; it works without.
     let _ = fcntl_setpipe_size(&pipe, PIECE);
     let (gate, far_gate) = Gate::pair().map_err(|e| format!("make the line to the guest: {e}"))?;
-    let entry = cgroup.0.entry().map_err(|e| e.to_string())?;
-    let (cgroup_procs, cgroup_v2) = match &entry {
-        Entry::Procs(files) => (files.iter().map(AsFd::as_fd).collect(), None),
-        Entry::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
-    };
+    let entry = cgroup.cgroup.entry().map_err(|e| e.to_string())?;
+    let (cgroup_procs, cgroup_v2) = entry_descriptors(&entry);
     let descriptors = ForkDescriptors {
         gate: far_gate.as_fd(),
         stdio: streams.guest_ends(),
@@ -66,13 +65,13 @@ pub fn build(
     let process = Ended(cold.fork(request, &descriptors).map_err(|e| e.to_string())?);
     drop(descriptors);
     drop((far_gate, far_pipe));
-    cgroup.0.adopt(process.0.pid, &start.plan.limits).map_err(|e| e.to_string())?;
+    cgroup.cgroup.adopt(process.0.pid, &start.plan.limits).map_err(|e| e.to_string())?;
 
     let received = receive(pipe.as_fd(), image, server.config.templates_memory, deadline);
     // It has said its last word, or is made to.
     let said = received.is_ok().then(|| gate.wait_ready(PATIENCE));
     drop(process);
-    let killed = cgroup.0.oom_kills() > 0;
+    let killed = cgroup.cgroup.oom_kills() > 0;
     match said {
         Some(Ok(_)) => streams.check()?,
         Some(Err(zygote::Error::Container(why))) => return Err(why),
@@ -144,19 +143,6 @@ struct Ended(Forked);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        // Both fail only if it is dead and reaped already.
-        let _ = rustix::process::pidfd_send_signal(&self.0.pidfd, Signal::KILL);
-        let _ = Exit::reap_blocking(self.0.pidfd.as_fd());
-    }
-}
-
-/// Emptied and removed when dropped.
-struct Emptied(Cgroup);
-
-impl Drop for Emptied {
-    fn drop(&mut self) {
-        if let Err(e) = self.0.kill().and_then(|()| self.0.remove()) {
-            log::error!("remove the cgroup of a guest that was run to its ready point: {e}");
-        }
+        Exit::force(self.0.pidfd.as_fd());
     }
 }

@@ -98,10 +98,7 @@ impl Launch<'_> {
     ) -> Result<(Forked, Option<InUse>)> {
         let mut request = ForkRequest { confinement: self.confinement.clone(), guest: self.guest.clone() };
         let entry = cgroup.entry().map_err(cgroup_error)?;
-        let (cgroup_procs, cgroup_v2) = match &entry {
-            Entry::Procs(files) => (files.iter().map(AsFd::as_fd).collect(), None),
-            Entry::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
-        };
+        let (cgroup_procs, cgroup_v2) = entry_descriptors(&entry);
         let descriptors = ForkDescriptors {
             gate: far_end,
             stdio: self.guest_ends.borrow(),
@@ -183,6 +180,14 @@ impl Launch<'_> {
     }
 }
 
+/// A way into a cgroup as [`ForkDescriptors`] have it: files of v1, the directory of v2.
+pub fn entry_descriptors(entry: &Entry) -> (Vec<BorrowedFd<'_>>, Option<BorrowedFd<'_>>) {
+    match entry {
+        Entry::Procs(files) => (files.iter().map(AsFd::as_fd).collect(), None),
+        Entry::Directory(directory) => (Vec::new(), Some(directory.as_fd())),
+    }
+}
+
 /// What of its image a guest is to use: compiled code, and where it stands.
 pub fn set_form(guest: &mut Guest<'_>, compiled: bool, warm: bool) {
     if let Guest::Wasm(wasm) | Guest::Ready(wasm) = guest {
@@ -203,9 +208,7 @@ impl Launched {
 impl Drop for Launched {
     fn drop(&mut self) {
         if let Some(Parts { forked, .. }) = &self.0 {
-            // Both fail only if it is dead and reaped already.
-            let _ = rustix::process::pidfd_send_signal(&forked.pidfd, rustix::process::Signal::KILL);
-            let _ = Exit::reap_blocking(forked.pidfd.as_fd());
+            Exit::force(forked.pidfd.as_fd());
         }
     }
 }

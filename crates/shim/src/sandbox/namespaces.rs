@@ -83,9 +83,7 @@ struct Ended(Option<Process>);
 impl Drop for Ended {
     fn drop(&mut self) {
         if let Some(process) = self.0.take() {
-            // Both fail only if it is dead and reaped already.
-            let _ = zygote::signal(process.pidfd(), 9);
-            let _ = Exit::reap_blocking(process.pidfd());
+            Exit::force(process.pidfd());
         }
     }
 }
@@ -129,9 +127,7 @@ fn fork(
     match gate.wait_ready(PATIENCE) {
         Ok(_) => Ok((forked, gate)),
         Err(error) => {
-            // Both fail only if it is dead and reaped already.
-            let _ = zygote::signal(forked.pidfd.as_fd(), 9);
-            let _ = Exit::reap_blocking(forked.pidfd.as_fd());
+            Exit::force(forked.pidfd.as_fd());
             Err(match error {
                 zygote::Error::Container(why) => Error::Invalid(why),
                 other => Error::Internal(other.to_string()),
