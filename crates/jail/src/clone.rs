@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::AtomicI32;
 
 /// `struct clone_args` of `linux/sched.h`, up to the `cgroup` field (Linux 5.7).
 #[repr(C)]
@@ -34,7 +35,7 @@ pub enum Side {
 }
 
 /// Forks. The child's parent is the caller's. `namespaces` are `CLONE_NEW*` flags; the child enters `cgroup` (a v2
-/// directory) if there is one.
+/// directory) if there is one. The kernel writes the child's id to `note` before the child runs.
 ///
 /// The C library is not told: its cached thread id of the main thread is kept right through
 /// `CLONE_CHILD_SETTID`, at the address it registered with the kernel itself (`PR_GET_TID_ADDRESS`).
@@ -44,7 +45,11 @@ pub enum Side {
 ///
 /// # Safety
 /// The calling process must have a single thread. Else the child would hold locks that nobody releases.
-pub unsafe fn fork_sibling(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Side> {
+pub unsafe fn fork_sibling(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    note: Option<&AtomicI32>,
+) -> io::Result<Side> {
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: namespaces | (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64,
@@ -55,13 +60,17 @@ pub unsafe fn fork_sibling(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> i
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = directory.as_raw_fd() as u64;
     }
+    if let Some(note) = note {
+        args.flags |= libc::CLONE_PARENT_SETTID as u64;
+        args.parent_tid = note.as_ptr() as u64;
+    }
     let mut tid_address: u64 = 0;
     // SAFETY: the kernel writes one pointer-sized value to the address given, which outlives the call.
     if unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid_address) } == 0 && tid_address != 0 {
         args.flags |= (libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID) as u64;
         args.child_tid = tid_address;
     }
-    // SAFETY: `args` and `pidfd` outlive the call; no new stack is given, so both sides go on on copies of
+    // SAFETY: `args`, `pidfd` and `note` outlive the call; no new stack is given, so both sides go on on copies of
     // this one; the caller vouches for a single thread.
     match unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) } {
         -1 => Err(io::Error::last_os_error()),

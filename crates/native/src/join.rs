@@ -40,7 +40,7 @@ pub(crate) fn exec(request: &ExecRequest, inherited: Inherited, socket: &OwnedFd
         .map_err(|e| format!("join the container's namespaces: {e} (has it ended?)"))?;
     drop(init);
     // SAFETY: this process has a single thread.
-    let forked = unsafe { jail::fork_sibling(0, None) }.map_err(|e| format!("fork: {e}"))?;
+    let forked = unsafe { jail::fork_sibling(0, None, None) }.map_err(|e| format!("fork: {e}"))?;
     match forked {
         jail::Side::Parent(pid, _) => {
             Answer::Forked(pid).send(socket.as_fd(), None).map_err(|e| format!("answer the server: {e}"))

@@ -25,6 +25,7 @@ mod code;
 mod container;
 mod frame;
 mod gate;
+mod last_child;
 mod memory;
 mod request;
 mod serve;

@@ -15,9 +15,11 @@ pub struct ForkRequest<'a> {
     pub guest: Guest<'a>,
 }
 
-/// How many descriptors of each kind follow the fixed ones, and what the forker itself has to do with them.
+/// Which request it is, how many descriptors of each kind follow the fixed ones, and what the forker itself has to do with them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct DescriptorMap {
+    /// The request's number among those to this zygote.
+    pub number: u32,
     /// A module file is among them.
     pub module: bool,
     /// An image file to map is among them.

@@ -7,6 +7,7 @@ use jail::{Descriptors, NamespaceKind};
 use serde::{Deserialize, Serialize};
 
 use crate::code;
+use crate::last_child::Notebook;
 use crate::request::{DescriptorMap, ForkRequest};
 use crate::{container, frame};
 
@@ -41,12 +42,15 @@ pub(crate) struct Handed {
     cgroup_v2: Option<OwnedFd>,
 }
 
-/// Runs the zygote on the calling process, which must have one thread; `socket` is its end of the pair.
+/// Runs the zygote on the calling process, which must have one thread; `socket` is its end of the pair, `last_child` a
+/// page shared with the server.
 /// Returns when the server has closed its end.
 ///
 /// # Errors
 /// In words, when the process cannot be prepared or the server speaks another protocol.
-pub fn serve(socket: OwnedFd) -> Result<(), String> {
+pub fn serve(socket: OwnedFd, last_child: BorrowedFd<'_>) -> Result<(), String> {
+    let notebook =
+        Notebook::open(last_child).map_err(|e| format!("map the page shared with the server: {e}"))?;
     let own_pids: OwnedFd =
         std::fs::File::open("/proc/self/ns/pid").map_err(|e| format!("open /proc/self/ns/pid: {e}"))?.into();
     // Lives as long as the process, and so as long as what its children make of it.
@@ -57,7 +61,7 @@ pub fn serve(socket: OwnedFd) -> Result<(), String> {
         let Some(mut request) = frame::receive(socket.as_fd()).map_err(|e| e.to_string())? else {
             return Ok(());
         };
-        let (reply, pidfd) = match answer(warm, own_pids.as_fd(), &request.bytes, request.fds) {
+        let (reply, pidfd) = match answer(warm, &notebook, own_pids.as_fd(), &request.bytes, request.fds) {
             Ok((pid, pidfd)) => (Reply::Forked(pid), Some(pidfd)),
             Err(refusal) => (refusal, None),
         };
@@ -97,6 +101,7 @@ fn disable_huge_pages() -> std::io::Result<()> {
 
 fn answer(
     warm: &'static Warm,
+    notebook: &Notebook,
     own_pids: BorrowedFd<'_>,
     bytes: &[u8],
     fds: Vec<OwnedFd>,
@@ -110,8 +115,9 @@ fn answer(
         enter_pid_namespace(pids.as_fd())?;
     }
     let namespaces = jail::clone_flags(&request.confinement);
+    let (cgroup, note) = (handed.cgroup_v2.as_ref().map(AsFd::as_fd), notebook.line(map.number));
     // SAFETY: the zygote starts no thread.
-    let side = unsafe { jail::fork_sibling(namespaces, handed.cgroup_v2.as_ref().map(AsFd::as_fd)) };
+    let side = unsafe { jail::fork_sibling(namespaces, cgroup, Some(note)) };
     match side {
         Ok(jail::Side::Child) => container::run(warm, &request, handed),
         Ok(jail::Side::Parent(pid, pidfd)) => {

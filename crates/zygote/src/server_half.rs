@@ -13,9 +13,10 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, setrlimit, waitid,
 };
 
+use crate::last_child::LastChild;
 use crate::request::DescriptorMap;
 use crate::serve::Reply;
-use crate::{Error, ForkRequest, Result, frame};
+use crate::{Error, ForkRequest, Gate, Result, frame};
 
 /// Main-thread stack of the zygote and so of every container process, in bytes. WAMR touches all of it once,
 /// in the zygote; a container pays only for what it writes itself.
@@ -24,16 +25,22 @@ const STACK: u64 = 1 << 20;
 /// A running zygote. Requests are answered one at a time; each takes a fraction of a millisecond.
 #[derive(Debug)]
 pub struct Zygote {
-    socket: Mutex<OwnedFd>,
+    line: Mutex<Line>,
     process: Mutex<Child>,
     pid: u32,
+}
+
+#[derive(Debug)]
+struct Line {
+    socket: OwnedFd,
+    /// Requests so far.
+    asked: u32,
+    last_child: LastChild,
 }
 
 /// Descriptors that go with a [`ForkRequest`]. They are only lent: the caller closes its own.
 #[derive(Debug, Clone)]
 pub struct ForkDescriptors<'a> {
-    /// The container process's end of the [`Gate`](crate::Gate).
-    pub gate: BorrowedFd<'a>,
     /// Standard input, output and error.
     pub stdio: [BorrowedFd<'a>; 3],
     /// The module's file; not needed beside an image to map.
@@ -63,10 +70,12 @@ pub struct Forked {
     pub pid: i32,
     /// Refers to that very process for as long as it is held.
     pub pidfd: OwnedFd,
+    /// The line to it.
+    pub gate: Gate,
 }
 
 impl Zygote {
-    /// Starts `program zygote` with its end of the socket as descriptor 0.
+    /// Starts `program zygote` with its end of the socket as descriptor 0 and a page shared with it as descriptor 1.
     ///
     /// To be called on the server's **main** thread: the kernel sends a container process its
     /// `PR_SET_PDEATHSIG` when the *thread* that started the zygote ends.
@@ -77,6 +86,8 @@ impl Zygote {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(|e| Error::Spawn(e.into()))?;
+        let last_child = LastChild::new().map_err(Error::Spawn)?;
+        let page = last_child.file().try_clone().map_err(Error::Spawn)?;
         // The stack's size is fixed by exec, so the limit is lowered around it; the old one is put back here
         // and, by the zygote, there.
         let before = getrlimit(Resource::Stack);
@@ -87,14 +98,15 @@ impl Zygote {
             .arg("zygote")
             .env_clear()
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(page))
             .stderr(Stdio::inherit())
             .current_dir("/")
             .spawn();
         let restored = setrlimit(Resource::Stack, before);
         let process = child.map_err(Error::Spawn)?;
         restored.map_err(|e| Error::Spawn(e.into()))?;
-        Ok(Zygote { socket: Mutex::new(ours), pid: process.id(), process: Mutex::new(process) })
+        let line = Line { socket: ours, asked: 0, last_child };
+        Ok(Zygote { line: Mutex::new(line), pid: process.id(), process: Mutex::new(process) })
     }
 
     /// Process id of the zygote.
@@ -106,9 +118,11 @@ impl Zygote {
     ///
     /// # Errors
     /// [`Error::Fork`] when the kernel refuses (its errno says which limit), [`Error::Gone`] when the zygote
-    /// is dead.
+    /// is dead. No process is left then, also if it died after it had forked.
     pub fn fork(&self, request: &ForkRequest<'_>, fds: &ForkDescriptors<'_>) -> Result<Forked> {
-        let map = DescriptorMap {
+        let (gate, far_end) = Gate::pair().map_err(Error::Fork)?;
+        let mut map = DescriptorMap {
+            number: 0,
             module: fds.module.is_some(),
             image: fds.image.is_some(),
             code: fds.code.is_some(),
@@ -119,7 +133,7 @@ impl Zygote {
             cgroup_procs: count(fds.cgroup_procs.len())?,
             cgroup_v2: fds.cgroup_v2.is_some(),
         };
-        let all: Vec<BorrowedFd<'_>> = std::iter::once(fds.gate)
+        let all: Vec<BorrowedFd<'_>> = std::iter::once(far_end.as_fd())
             .chain(fds.stdio)
             .chain(fds.module)
             .chain(fds.image)
@@ -131,14 +145,19 @@ impl Zygote {
             .chain(fds.cgroup_procs.iter().copied())
             .chain(fds.cgroup_v2)
             .collect();
-        let bytes = postcard::to_allocvec(&(map, request)).map_err(|e| Error::Protocol(e.to_string()))?;
 
         // A request whose answer was not read would answer the next one, so both happen under the lock.
-        let socket = self.socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        frame::send(socket.as_fd(), &bytes, &all)?;
-        let mut answer = frame::receive(socket.as_fd())?
-            .ok_or_else(|| Error::Gone(io::Error::from(io::ErrorKind::ConnectionReset)))?;
-        drop(socket);
+        let mut line = self.line.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        line.asked = line.asked.wrapping_add(1);
+        map.number = line.asked;
+        let bytes = postcard::to_allocvec(&(map, request)).map_err(|e| Error::Protocol(e.to_string()))?;
+        let mut answer = line.ask(&bytes, &all).inspect_err(|error| {
+            if matches!(error, Error::Gone(_)) {
+                self.end();
+                line.last_child.of(line.asked).into_iter().for_each(end_child);
+            }
+        })?;
+        drop(line);
         match postcard::from_bytes(&answer.bytes) {
             Ok(Reply::Forked(pid)) => {
                 let Some(pidfd) = answer.fds.pop() else {
@@ -146,7 +165,7 @@ impl Zygote {
                     end_child(pid);
                     return Err(Error::Fork(io::Error::from_raw_os_error(libc::EMFILE)));
                 };
-                Ok(Forked { pid, pidfd })
+                Ok(Forked { pid, pidfd, gate })
             }
             Ok(Reply::Refused(errno)) => Err(Error::Fork(io::Error::from_raw_os_error(errno))),
             Ok(Reply::Misunderstood(why)) => Err(Error::Protocol(why)),
@@ -160,6 +179,14 @@ impl Zygote {
         // Fails only if it was reaped before.
         let _ = process.kill();
         let _ = process.wait();
+    }
+}
+
+impl Line {
+    fn ask(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<frame::Frame> {
+        frame::send(self.socket.as_fd(), bytes, fds)?;
+        let gone = || Error::Gone(io::Error::from(io::ErrorKind::ConnectionReset));
+        frame::receive(self.socket.as_fd())?.ok_or_else(gone)
     }
 }
 

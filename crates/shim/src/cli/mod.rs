@@ -8,6 +8,7 @@ mod info;
 mod start;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 pub use flags::Flags;
@@ -40,7 +41,8 @@ pub fn run(args: impl IntoIterator<Item = String>) -> ExitCode {
 
 fn serve_zygote() -> Result<(), String> {
     let socket = rustix::io::dup(std::io::stdin()).map_err(|e| format!("take the server's socket: {e}"))?;
-    zygote::serve(socket)
+    let page = std::io::stdout();
+    zygote::serve(socket, page.as_fd())
 }
 
 fn finish(outcome: Result<Vec<u8>, String>) -> ExitCode {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jail::{Confinement, Namespaces, User};
 use rustix::process::{Resource, Signal};
-use zygote::{ForkDescriptors, ForkRequest, Gate, Guest, Template, Zygote};
+use zygote::{ForkDescriptors, ForkRequest, Guest, Template, Zygote};
 
 use crate::exit::Exit;
 
@@ -33,10 +33,8 @@ pub fn build(
 ) -> Result<u64, String> {
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.map_err(|e| format!("open /dev/null: {e}"))?;
-    let (gate, far_end) = Gate::pair().map_err(|e| format!("make the line to the builder: {e}"))?;
     let request = ForkRequest { confinement: confinement(most_bytes), guest: Guest::Template(template) };
     let descriptors = ForkDescriptors {
-        gate: far_end.as_fd(),
         stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
         module: Some(contents.as_fd()),
         image: None,
@@ -49,9 +47,7 @@ pub fn build(
         cgroup_v2: None,
     };
     let forked = zygote.fork(&request, &descriptors).map_err(|e| e.to_string())?;
-    drop(descriptors);
-    drop(far_end);
-    let outcome = gate.wait_ready(PATIENCE);
+    let outcome = forked.gate.wait_ready(PATIENCE);
     // Whatever it said: a file that it could still write to cannot be sealed.
     let _ = rustix::process::pidfd_send_signal(&forked.pidfd, Signal::KILL);
     Exit::reap_blocking(forked.pidfd.as_fd()).map_err(|e| format!("reap the builder: {e}"))?;

@@ -9,7 +9,7 @@ use cgroup::Cgroup;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread, retry_on_intr};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use zygote::{ForkDescriptors, ForkRequest, Forked, Gate};
+use zygote::{ForkDescriptors, ForkRequest, Forked};
 
 use super::launch::entry_descriptors;
 use super::templates::InUse;
@@ -46,11 +46,9 @@ pub fn build(
     let (pipe, far_pipe) = pipe("the image")?;
     // Fewer turns; it works without.
     let _ = fcntl_setpipe_size(&pipe, PIECE);
-    let (gate, far_gate) = Gate::pair().map_err(|e| format!("make the line to the guest: {e}"))?;
     let entry = cgroup.cgroup.entry().map_err(|e| e.to_string())?;
     let (cgroup_procs, cgroup_v2) = entry_descriptors(&entry);
     let descriptors = ForkDescriptors {
-        gate: far_gate.as_fd(),
         stdio: streams.guest_ends(),
         module: None,
         image: Some(cold.image()),
@@ -64,12 +62,12 @@ pub fn build(
     };
     let process = Ended(cold.fork(request, &descriptors).map_err(|e| e.to_string())?);
     drop(descriptors);
-    drop((far_gate, far_pipe));
+    drop(far_pipe);
     cgroup.cgroup.adopt(process.0.pid, &start.plan.limits).map_err(|e| e.to_string())?;
 
     let received = receive(pipe.as_fd(), image, server.config.templates_memory, deadline);
     // It has said its last word, or is made to.
-    let said = received.is_ok().then(|| gate.wait_ready(PATIENCE));
+    let said = received.is_ok().then(|| process.0.gate.wait_ready(PATIENCE));
     drop(process);
     let killed = cgroup.cgroup.oom_kills() > 0;
     match said {

@@ -11,7 +11,7 @@ use ::aot::Tier;
 use cgroup::{Cgroup, Entry, Limits};
 use image::Module;
 use jail::{Confinement, NamespaceKind};
-use zygote::{ForkDescriptors, ForkRequest, Forked, Gate, Guest, MemoryCap, Template, Zygote};
+use zygote::{ForkDescriptors, ForkRequest, Forked, Guest, MemoryCap, Template, Zygote};
 
 use super::build_template::build;
 use super::file_system::FileSystem;
@@ -50,10 +50,8 @@ pub struct Launched(Option<Parts>);
 /// What the server keeps of such a process.
 #[derive(Debug)]
 pub struct Parts {
-    /// The process.
+    /// The process, and the line to it.
     pub forked: Forked,
-    /// The line to it.
-    pub gate: Gate,
     /// Where its guest's memory cap can be moved.
     pub memory_cap: Option<MemoryCap>,
     /// What it maps.
@@ -67,16 +65,17 @@ impl Launch<'_> {
     /// # Errors
     /// In words; no process is left.
     pub fn run(self, server: &Server, cgroup: &Cgroup, limits: Option<&Limits>) -> Result<Launched> {
-        let (gate, far_end) = Gate::pair().map_err(|e| Error::io("make the line to the container", &e))?;
-        let (forked, template) = self.fork(server, cgroup, far_end.as_fd())?;
+        let (forked, template) = self.fork(server, cgroup)?;
         let path = self.module.map(|module| module.path.clone());
-        drop((self, far_end));
-        let mut launched = Launched(Some(Parts { forked, gate, memory_cap: None, template }));
-        let Some(Parts { forked, gate, memory_cap, template }) = &mut launched.0 else { return Ok(launched) };
+        drop(self);
+        let mut launched = Launched(Some(Parts { forked, memory_cap: None, template }));
+        let Some(Parts { forked, memory_cap, template }) = &mut launched.0 else { return Ok(launched) };
         let adopted = limits.map_or(Ok(()), |limits| cgroup.adopt(forked.pid, limits));
         let memory_limit = limits.and_then(|limits| limits.memory.limit);
-        let ready =
-            gate.wait_ready(PATIENCE).map_err(|e| not_ready(e, path.as_deref(), cgroup, memory_limit))?;
+        let ready = forked
+            .gate
+            .wait_ready(PATIENCE)
+            .map_err(|e| not_ready(e, path.as_deref(), cgroup, memory_limit))?;
         // The process's own reason, if it has one, comes first.
         adopted.map_err(cgroup_error)?;
         for warning in ready.warnings {
@@ -90,17 +89,11 @@ impl Launch<'_> {
     }
 
     /// From the module's template if there can be one.
-    fn fork(
-        &self,
-        server: &Server,
-        cgroup: &Cgroup,
-        far_end: BorrowedFd<'_>,
-    ) -> Result<(Forked, Option<InUse>)> {
+    fn fork(&self, server: &Server, cgroup: &Cgroup) -> Result<(Forked, Option<InUse>)> {
         let mut request = ForkRequest { confinement: self.confinement.clone(), guest: self.guest.clone() };
         let entry = cgroup.entry().map_err(cgroup_error)?;
         let (cgroup_procs, cgroup_v2) = entry_descriptors(&entry);
         let descriptors = ForkDescriptors {
-            gate: far_end,
             stdio: self.guest_ends.borrow(),
             module: None,
             image: None,

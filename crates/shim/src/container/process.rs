@@ -58,25 +58,30 @@ pub struct Process {
 impl Process {
     /// A process that stands before its guest's first instruction.
     pub fn new(name: String, launched: Parts, request: stdio::Request, stdio: Kept) -> Process {
-        let Parts { forked, gate, memory_cap, template } = launched;
-        let process = Process::made(name, forked, Gate::Forked(gate), request, stdio);
+        let Parts { forked: Forked { pid, pidfd, gate }, memory_cap, template } = launched;
+        let process = Process::made(name, (pid, pidfd), Gate::Forked(gate), request, stdio);
         Process { memory_cap, template: Mutex::new(template), ..process }
     }
 
     /// A native process that stands before its program.
     pub fn native(name: String, made: native::Made, request: stdio::Request, stdio: Kept) -> Process {
-        let forked = Forked { pid: made.pid, pidfd: made.pidfd };
-        let process = Process::made(name, forked, Gate::Native(made.gate), request, stdio);
+        let process = Process::made(name, (made.pid, made.pidfd), Gate::Native(made.gate), request, stdio);
         Process { monitor: made.monitor, ..process }
     }
 
-    fn made(name: String, forked: Forked, gate: Gate, request: stdio::Request, stdio: Kept) -> Process {
+    fn made(
+        name: String,
+        (pid, pidfd): (i32, OwnedFd),
+        gate: Gate,
+        request: stdio::Request,
+        stdio: Kept,
+    ) -> Process {
         Process {
             name,
-            pid: forked.pid,
+            pid,
             request,
             stdio,
-            pidfd: forked.pidfd,
+            pidfd,
             monitor: None,
             memory_cap: None,
             gate: Mutex::new(Some(gate)),

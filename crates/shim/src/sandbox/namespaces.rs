@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jail::{Confinement, NamespaceKind, Namespaces, User};
-use zygote::{ForkDescriptors, ForkRequest, Gate, Guest};
+use zygote::{ForkDescriptors, ForkRequest, Guest};
 
 use super::pod::{Mode, Pod};
 use crate::container::{Parts, Process};
@@ -53,10 +53,10 @@ impl Held {
             pid: shared_pid,
             ..Namespaces::default()
         };
-        let (forked, gate) = fork(server, pod, fresh, network.as_ref())?;
+        let forked = fork(server, pod, fresh, network.as_ref())?;
         let process = Process::new(
             format!("the namespace holder of sandbox {id:?}"),
-            Parts { forked, gate, memory_cap: None, template: None },
+            Parts { forked, memory_cap: None, template: None },
             stdio::Request::default(),
             stdio::Kept::default(),
         );
@@ -88,12 +88,7 @@ impl Drop for Ended {
     }
 }
 
-fn fork(
-    server: &Server,
-    pod: &Pod,
-    fresh: Namespaces,
-    network: Option<&OwnedFd>,
-) -> Result<(zygote::Forked, Gate)> {
+fn fork(server: &Server, pod: &Pod, fresh: Namespaces, network: Option<&OwnedFd>) -> Result<zygote::Forked> {
     let confinement = Confinement {
         fresh,
         hostname: Some(pod.hostname.as_str()).filter(|name| fresh.uts && !name.is_empty()),
@@ -102,11 +97,9 @@ fn fork(
         cwd: "/",
         ..Confinement::default()
     };
-    let (gate, far_end) = Gate::pair().map_err(|e| Error::io("make the line to the holder", &e))?;
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.map_err(|e| Error::io("open /dev/null", &e))?;
     let descriptors = ForkDescriptors {
-        gate: far_end.as_fd(),
         stdio: [null.as_fd(); 3],
         module: None,
         image: None,
@@ -123,9 +116,8 @@ fn fork(
         zygote::Error::Fork(cause) => Error::io("fork a namespace holder", cause),
         _ => Error::Internal(error.to_string()),
     })?;
-    drop(far_end);
-    match gate.wait_ready(PATIENCE) {
-        Ok(_) => Ok((forked, gate)),
+    match forked.gate.wait_ready(PATIENCE) {
+        Ok(_) => Ok(forked),
         Err(error) => {
             Exit::force(forked.pidfd.as_fd());
             Err(match error {
