@@ -41,6 +41,8 @@ pub struct Confinement<'a> {
     pub terminal: bool,
     /// Sockets to bind in the process's network namespace before it gives up its privileges.
     pub listen: Vec<Listen>,
+    /// Bind them also where no interface has the address (`IP_FREEBIND`).
+    pub listen_anywhere: bool,
 }
 
 /// A socket for the guest to serve on.

@@ -48,7 +48,7 @@ pub fn enter(
     sysctl::set_all(confinement, &descriptors, proc_dir)?;
 
     // As root: ports below 1024 are for whoever may give them away, and that is the spec.
-    let listeners = listen::bind_all(&confinement.listen)?;
+    let listeners = listen::bind_all(&confinement.listen, confinement.listen_anywhere)?;
 
     let root = descriptors.root.take();
     attach::file_system(confinement, root.as_ref(), &descriptors)?;

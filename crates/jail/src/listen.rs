@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind, set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with};
 
 use crate::Error;
@@ -13,10 +13,11 @@ use crate::confinement::{Listen, Protocol};
 /// Connections that may wait to be accepted; the kernel takes `net.core.somaxconn` if that is less.
 const BACKLOG: i32 = 4096;
 
-/// Binds them all in the network namespace the process is in, and listens on those of TCP.
-pub(crate) fn bind_all(wanted: &[Listen]) -> Result<Vec<OwnedFd>, Error> {
+/// Binds them all in the network namespace the process is in, and listens on those of TCP. With `anywhere`, no interface
+/// needs to have the address.
+pub(crate) fn bind_all(wanted: &[Listen], anywhere: bool) -> Result<Vec<OwnedFd>, Error> {
     let one = |wanted_one: &Listen| {
-        open(wanted_one, needs_v6_only(wanted_one, wanted)).map_err(|errno| match errno {
+        open(wanted_one, needs_v6_only(wanted_one, wanted), anywhere).map_err(|errno| match errno {
             Errno::ADDRINUSE => Error::Listen {
                 on: *wanted_one,
                 reason: "another process in the container's network namespace uses this address",
@@ -41,7 +42,7 @@ fn needs_v6_only(this: &Listen, all: &[Listen]) -> bool {
     })
 }
 
-fn open(wanted: &Listen, v6_only: bool) -> Result<OwnedFd, Errno> {
+fn open(wanted: &Listen, v6_only: bool, anywhere: bool) -> Result<OwnedFd, Errno> {
     let family = match wanted.address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -57,6 +58,11 @@ fn open(wanted: &Listen, v6_only: bool) -> Result<OwnedFd, Errno> {
     if wanted.protocol == Protocol::Tcp {
         // Connections of a predecessor that are still being wound up do not keep the port from its successor.
         set_socket_reuseaddr(&socket, true)?;
+    }
+    match wanted.address {
+        SocketAddr::V4(_) if anywhere => set_ip_freebind(&socket, true)?,
+        SocketAddr::V6(_) if anywhere => set_ipv6_freebind(&socket, true)?,
+        _ => {}
     }
     bind(&socket, &wanted.address)?;
     if wanted.protocol == Protocol::Tcp {

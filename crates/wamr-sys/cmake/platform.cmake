@@ -35,3 +35,5 @@ set_source_files_properties (${SHARED_DIR}/platform/common/posix/posix_thread.c
     PROPERTIES COMPILE_DEFINITIONS "os_thread_get_stack_boundary=wamr_os_thread_get_stack_boundary")
 set_source_files_properties (${SHARED_DIR}/platform/common/libc-util/libc_errno.c
     PROPERTIES COMPILE_DEFINITIONS "convert_errno=wamr_convert_errno")
+set_source_files_properties (${SHARED_DIR}/platform/common/posix/posix_socket.c
+    PROPERTIES COMPILE_DEFINITIONS "setsockopt=warm_setsockopt;getsockname=warm_getsockname")

@@ -61,6 +61,22 @@ glue_descriptors_remember(struct fd_table *table)
     return then;
 }
 
+static bool
+is_socket(const struct fd_object *object)
+{
+    return object->type == __WASI_FILETYPE_SOCKET_STREAM || object->type == __WASI_FILETYPE_SOCKET_DGRAM;
+}
+
+void
+glue_descriptors_set_flags(const glue_descriptor_table *then, struct fd_table *table)
+{
+    for (size_t i = 0; i < table->size && i < then->size; i++) {
+        struct fd_object *object = table->entries[i].object;
+        if (object && is_socket(object))
+            fcntl(object->file_handle, F_SETFL, then->entries[i].flags);
+    }
+}
+
 const char *
 glue_descriptors_changed(const glue_descriptor_table *then, struct fd_table *table)
 {
@@ -78,7 +94,7 @@ glue_descriptors_changed(const glue_descriptor_table *then, struct fd_table *tab
             continue;
         if (now->rights_base != before->rights_base || now->rights_inheriting != before->rights_inheriting)
             return "gave up rights of a descriptor that it was given";
-        if (fcntl(now->object->file_handle, F_GETFL) != then->entries[i].flags)
+        if (!is_socket(now->object) && fcntl(now->object->file_handle, F_GETFL) != then->entries[i].flags)
             return "changed the flags of a descriptor that it was given";
         if (now->object->type == __WASI_FILETYPE_DIRECTORY
             && os_is_dir_stream_valid(&now->object->directory.handle))

@@ -32,7 +32,11 @@ typedef struct glue_descriptor_table glue_descriptor_table;
 glue_descriptor_table *
 glue_descriptors_remember(struct fd_table *table);
 
-/* What was done to the table since, as the end of a sentence about the guest; NULL if a new table of the same files is as good. */
+/* Gives the sockets of a table the flags that those in their places had. */
+void
+glue_descriptors_set_flags(const glue_descriptor_table *then, struct fd_table *table);
+
+/* What was done to the table since, beside to the flags of sockets, as the end of a sentence about the guest; NULL if a new table of the same files is as good. */
 const char *
 glue_descriptors_changed(const glue_descriptor_table *then, struct fd_table *table);
 

@@ -6,6 +6,7 @@
 #include "glue.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -156,6 +157,7 @@ transfer(wasm_exec_env_t exec_env, bool sends, __wasi_fd_t fd, const guest_buffe
     if (error)
         return error;
     message->msg_iovlen = count;
+    warm_refuse("it used a socket%s", "");
     error = glue_descriptor_get(table, fd, sends ? __WASI_RIGHT_FD_WRITE : __WASI_RIGHT_FD_READ, &descriptor);
     if (!error) {
         errno = EINTR;
@@ -263,6 +265,12 @@ sock_accept(wasm_exec_env_t exec_env, __wasi_fd_t fd, uint32 flags, __wasi_fd_t 
     error = glue_descriptor_get(table, fd, __WASI_RIGHT_SOCK_ACCEPT, &descriptor);
     if (error)
         return error;
+    if (warm_on_its_way() && !(fcntl(descriptor.host_fd, F_GETFL) & O_NONBLOCK)) {
+        /* Where it runs nobody connects. */
+        glue_descriptor_release(exec_env, &descriptor);
+        wasm_runtime_set_exception(instance, "it waits for a connection");
+        return __WASI_EINTR;
+    }
     errno = EINTR;
     if (wasm_runtime_begin_blocking_op(exec_env)) {
         socket = accept4(descriptor.host_fd, NULL, NULL, SOCK_CLOEXEC | (flags ? SOCK_NONBLOCK : 0));
@@ -296,6 +304,7 @@ sock_shutdown(wasm_exec_env_t exec_env, __wasi_fd_t fd, uint32 how)
     error = glue_descriptor_get(table, fd, 0, &descriptor);
     if (error)
         return error;
+    warm_refuse("it used a socket%s", "");
     error = shutdown(descriptor.host_fd, directions[how]) < 0 ? convert_errno(errno) : 0;
     glue_descriptor_release(exec_env, &descriptor);
     return error;
@@ -349,6 +358,7 @@ set_address(wasm_exec_env_t exec_env, glue_socket_use use, __wasi_fd_t fd, const
         return __WASI_EFAULT;
     if (!address_from_guest(guest_address, &address, &length))
         return __WASI_EAFNOSUPPORT;
+    warm_refuse("it used a socket%s", "");
     if (!allowed(use, &address))
         return __WASI_EACCES;
     error = glue_descriptor_get(
@@ -397,6 +407,7 @@ sock_listen(wasm_exec_env_t exec_env, __wasi_fd_t fd, uint32 backlog)
 
     if (!table)
         return __WASI_EBADF;
+    warm_refuse("it used a socket%s", "");
     error = glue_descriptor_get(table, fd, __WASI_RIGHT_SOCK_LISTEN, &descriptor);
     if (error)
         return error;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <ucontext.h>
 
 #include "glue.h"
@@ -50,11 +51,15 @@ static struct {
 /* Of the thread that runs on such a stack. */
 static __thread uint8 *boundary;
 
-/* WAMR's own, under other names (cmake/platform.cmake). */
+/* WAMR's own, under other names (cmake/platform.cmake). Its sockets call the last two instead of the C library's. */
 uint8 *
 wamr_os_thread_get_stack_boundary(void);
 __wasi_errno_t
 wamr_convert_errno(int error);
+int
+warm_setsockopt(int socket, int level, int name, const void *value, socklen_t length);
+int
+warm_getsockname(int socket, struct sockaddr *address, socklen_t *length);
 
 uint8 *
 os_thread_get_stack_boundary(void)
@@ -104,6 +109,20 @@ convert_errno(int error)
             break;
     }
     return wamr_convert_errno(error);
+}
+
+int
+warm_setsockopt(int socket, int level, int name, const void *value, socklen_t length)
+{
+    warm_refuse("it set an option of a socket%s", "");
+    return setsockopt(socket, level, name, value, length);
+}
+
+int
+warm_getsockname(int socket, struct sockaddr *address, socklen_t *length)
+{
+    warm_refuse("it asked for the address of a socket%s", "");
+    return getsockname(socket, address, length);
 }
 
 /* On the guest's stack. */
@@ -157,8 +176,11 @@ glue_warm_outcome
 glue_warm_resume(void)
 {
     WASMMemoryInstance *memory;
+    WASIContext *context = NULL;
 
-    if (warm.stage != READY || mprotect(warm.stack, guard_size(), PROT_NONE) != 0)
+    if (warm.stage == READY)
+        context = wasm_runtime_get_wasi_ctx(warm.run.instance);
+    if (!context || mprotect(warm.stack, guard_size(), PROT_NONE) != 0)
         return GLUE_WARM_NO_MEMORY;
     /* What a process keeps elsewhere than in its memory. */
     wasm_runtime_set_exec_env_tls(warm.run.exec_env);
@@ -168,6 +190,7 @@ glue_warm_resume(void)
         os_writegsbase(memory->memory_data);
 #endif
     (void)memory;
+    glue_descriptors_set_flags(warm.descriptors, context->curfds);
     return switch_to_guest();
 }
 
@@ -202,6 +225,9 @@ stop(wasm_exec_env_t exec_env, WASIContext *context)
         warm_refuse("it has threads%s", "");
     if (changed)
         warm_refuse("it %s", changed);
+    warm.descriptors = glue_descriptors_remember(context->curfds);
+    if (!warm.descriptors)
+        warm_refuse("there is no memory for the flags of its descriptors%s", "");
     warm.stage = READY;
     swapcontext(&warm.guest, &warm.host);
     /* Here goes on whoever maps the image. */

@@ -32,9 +32,9 @@ pub(crate) fn run_until_ready(
     mut instance: wamr::Instance<'static>,
     output: Option<File>,
     gate: &OwnedFd,
+    listeners: Vec<OwnedFd>,
 ) -> Result<Infallible, String> {
-    let ran =
-        instance.set_wasi(world(wasm, Vec::new())).and_then(|()| instance.run_until_ready(&entry(wasm)));
+    let ran = instance.set_wasi(world(wasm, listeners)).and_then(|()| instance.run_until_ready(&entry(wasm)));
     ran.map_err(|e| e.to_string())?;
     finish(warm, &instance, output, gate)
 }

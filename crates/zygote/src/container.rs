@@ -45,7 +45,7 @@ pub(crate) fn run(warm: &'static Warm, request: &ForkRequest<'_>, handed: Handed
                 Guest::Template(template) => builder::run(warm, template, module, output, &gate),
                 Guest::Ready(wasm) => {
                     let instance = instance(warm, wasm, module, image, code)?;
-                    builder::run_until_ready(warm, wasm, instance, output, &gate)
+                    builder::run_until_ready(warm, wasm, instance, output, &gate, entered.listeners)
                 }
                 Guest::Pause => pause(&gate, Ready { warnings: entered.warnings, memory_cap: None }),
             }

@@ -2,11 +2,13 @@
 //! be is started as ever, and the log says why. Real: containerd, the server, its zygote, the guests and their cgroups.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 
 use e2e::tool::{find, wamrctl_json};
-use e2e::{Bed, Container, Image, Layer, Namespace, Task, eventually, guest, wait_for};
+use e2e::{Bed, Container, Image, Layer, Namespace, Network, PATIENCE, Task, eventually, guest, wait_for};
 use rustix::process::Signal;
 
 const KIB: u64 = 1 << 10;
@@ -183,6 +185,53 @@ fn a_guest_that_cannot_be_copied_starts_as_ever_and_the_log_says_why() {
     assert_eq!(warm(&namespace, &image, "terminal", &["", "5"]).terminal().start().wait(), 5);
     assert!(log(&namespace).contains("is not started warm: it has a terminal"));
     assert_eq!(made(&namespace), 0);
+    nothing_is_left(&namespace);
+}
+
+#[test]
+fn servers_are_copied_each_with_the_sockets_of_its_own_network() {
+    // The network namespaces made here are seen by a bed whose mounts are the host's.
+    let bed = Bed::shared();
+    let namespace = bed.namespace("servers");
+    let image = namespace.import_guests(&["http", "listen"]);
+    let serving = |guest: &str, id: &str, listen: &str| {
+        let network = Network::new(&bed.folder().join(id));
+        let mut add = network.command("ip".as_ref());
+        assert!(add.args(["address", "add", "10.1.2.3", "dev", "lo"]).status().unwrap().success());
+        let args = [format!("/bin/{guest}.wasm"), "1".to_owned()];
+        let container =
+            namespace.container(&image, id, &args.each_ref().map(String::as_str)).network(&network);
+        let container = container.annotation("wamr.containerd.io/warm_start", "true");
+        let container = container.annotation("wamr.containerd.io/aot", "off");
+        let task = container.annotation("wamr.containerd.io/listen", listen).start();
+        task.stdout().wait_until_it_says("serving");
+        (network, task)
+    };
+    let say = |network: &Network, address: &str, words: &str| {
+        let mut stream = network.enter(|| TcpStream::connect(address)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(words.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said
+    };
+    let get = "GET / HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let servers = ["one", "two"].map(|id| serving("http", id, "tcp://0.0.0.0:80 tcp://10.1.2.3:8080"));
+    for (network, _) in &servers {
+        for address in ["127.0.0.1:80", "10.1.2.3:8080"] {
+            assert!(say(network, address, get).ends_with("hello from wasm\n"), "{address}");
+        }
+    }
+    assert_eq!(log(&namespace).matches("warm template of /bin/http.wasm").count(), 1, "{}", log(&namespace));
+    let (shown, _) = wamrctl_json(&bed, &["ps", "--namespace", &namespace.name]);
+    assert!(["one", "two"].iter().all(|id| find(&shown[0], "id", id)["module"]["warm"] == true), "{shown:?}");
+
+    // It never says that it is ready, and waits.
+    let (network, task) = serving("listen", "cold", "tcp://0.0.0.0:80");
+    assert_eq!(say(&network, "127.0.0.1:80", "hello\n"), "HELLO\n");
+    assert_eq!(task.finish().code, 0);
+    assert!(log(&namespace).contains("it waits for a connection"), "{}", log(&namespace));
+    servers.into_iter().for_each(|(_, task)| assert_eq!(task.end().code, 137));
     nothing_is_left(&namespace);
 }
 

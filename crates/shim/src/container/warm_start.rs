@@ -49,7 +49,6 @@ impl<'a> WarmStart<'a> {
         let layers = wasm.file_system().layers();
         let obstacle = match layers {
             _ if creation.stdio.terminal => "it has a terminal",
-            _ if !plan.listen.is_empty() => "it is given sockets to serve on",
             None => "its root is not made of an image's layers by overlayfs",
             Some(_) => "",
         };
@@ -136,6 +135,7 @@ impl<'a> WarmStart<'a> {
                 domainname: None,
                 sysctl: Vec::new(),
                 root_readonly: true,
+                listen_anywhere: true,
                 ..confinement.clone()
             },
             guest: Guest::Ready(Wasm {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +27,8 @@ pub struct Guest<'a> {
     pub entry: Entry<'a>,
     pub max_memory_pages: Option<u32>,
     pub sockets: &'a [Policy],
+    /// One to serve on, where no others are handed over.
+    pub listener: Option<&'a TcpListener>,
 }
 
 impl<'a> Guest<'a> {
@@ -38,6 +41,7 @@ impl<'a> Guest<'a> {
             entry: Entry::Start,
             max_memory_pages: None,
             sockets: &[],
+            listener: None,
         }
     }
 
@@ -118,7 +122,8 @@ impl<'a> Guest<'a> {
         }
     }
 
-    fn wasi(&self, listeners: Vec<OwnedFd>) -> Wasi<'a> {
+    fn wasi(&self, mut listeners: Vec<OwnedFd>) -> Wasi<'a> {
+        listeners.extend(self.listener.map(|listener| OwnedFd::from(listener.try_clone().unwrap())));
         Wasi {
             args: self.args,
             env: self.env,

@@ -1,6 +1,9 @@
 //! Promise: a guest runs to its ready point once, and goes on from there in any number of processes, each with its own
 //! memory from then on. A guest of which that cannot be is refused with the reason.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
 use wamr::{Entry, Error, Preopen};
 
 use crate::compiled::compiled;
@@ -148,10 +151,14 @@ fn c_guest(before: &str, after: &str) -> Option<Vec<u8>> {
         #include <stdio.h>
         #include <stdlib.h>
         #include <string.h>
+        #include <sys/socket.h>
         #include <sys/stat.h>
         #include <time.h>
         #include <unistd.h>
+        __attribute__((import_module("wasi_snapshot_preview1"), import_name("sock_set_keep_alive")))
+        int set_keep_alive(int fd, int on);
         char *kept;
+        static int listener(void) {{ return atoi(getenv("LISTEN_FDS_FIRST_FD")); }}
         int main(int argc, char **argv) {{
             struct stat st;
             {before}
@@ -183,6 +190,55 @@ fn what_can_not_be_shared_is_refused() {
         let said = read_only(directory.path(), || refusal(&guest));
         assert!(said.contains(why), "{before}: {why}: {said}");
     }
+}
+
+#[test]
+fn what_is_done_to_a_socket_to_serve_on_is_refused_beside_its_flags() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let preopens = [Preopen { guest: "/", host: "/", read_only: true }];
+    for (before, why) in [
+        ("accept(listener(), 0, 0);", "it waits for a connection"),
+        ("shutdown(listener(), SHUT_RD);", "it used a socket"),
+        ("char c; recv(listener(), &c, 1, 0);", "it used a socket"),
+        ("set_keep_alive(listener(), 1);", "it set an option of a socket"),
+        ("close(listener());", "closed or replaced"),
+    ] {
+        let Some(wasm) = c_guest(before, "return copy;") else { return };
+        let guest = Guest { listener: Some(&listener), preopens: &preopens, ..Guest::new(&wasm) };
+        let said = refusal(&guest);
+        assert!(said.contains(why), "{before}: {why}: {said}");
+    }
+}
+
+#[test]
+fn a_copy_serves_on_its_own_socket_as_the_first_one_had_set_it_up() {
+    let before = r#"
+        fcntl(listener(), F_SETFL, O_NONBLOCK);
+        if (accept(listener(), 0, 0) >= 0 || errno != EAGAIN) return 2;"#;
+    let after = r#"
+        if (!copy) return 1;
+        if (!(fcntl(listener(), F_GETFL) & O_NONBLOCK)) return 3;
+        char text[5];
+        int fd = accept(listener(), 0, 0);
+        if (recv(fd, text, 5, 0) != 5 || send(fd, text, 5, 0) != 5) return 4;
+        return accept(listener(), 0, 0) >= 0 || errno != EAGAIN;"#;
+    let Some(wasm) = c_guest(before, after) else { return };
+    let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = bind();
+    let preopens = [Preopen { guest: "/", host: "/", read_only: true }];
+    let guest = Guest { listener: Some(&first), preopens: &preopens, ..Guest::new(&wasm) };
+    with_warm(&guest, |engine, warm| {
+        for _ in 0..2 {
+            let own = bind();
+            let mut client = TcpStream::connect(own.local_addr().unwrap()).unwrap();
+            client.write_all(b"hello").unwrap();
+            let copy = Guest { listener: Some(&own), ..guest };
+            assert_eq!(in_child(|| copy.resume_here(engine, warm)).code, 0);
+            let mut said = String::new();
+            client.read_to_string(&mut said).unwrap();
+            assert_eq!(said, "hello");
+        }
+    });
 }
 
 /// With the directory mounted on itself read-only.
