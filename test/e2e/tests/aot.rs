@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use e2e::tool::compiler_cgroups;
+use e2e::tool::{compiler_cgroups, fake_compiler};
 use e2e::{Bed, Image, Layer, Namespace, Process, Task, aot_compiler, eventually, guest};
 
 const MIB: u64 = 1 << 20;
@@ -185,7 +185,8 @@ fn a_module_that_is_too_much_for_the_compiler_is_left_alone_and_runs_interpreted
         let image = namespace.import_guests(&["wait", "hello"]);
         let task = waiting(&namespace, &image, "wait");
         assert!(!runs_compiled(&task.process()));
-        for id in ["a", "b", "c"] {
+        // Not so often that it is tried at the top tier.
+        for id in ["a", "b"] {
             assert_eq!(
                 namespace.container(&image, id, &["/bin/hello.wasm"]).run().text(),
                 "hello from wasm\n"
@@ -243,6 +244,37 @@ fn a_compiler_that_crashes_hangs_or_writes_nonsense_costs_its_module_the_code_an
         assert_eq!(files(&bed, "aot").len(), 0, "{does}");
         assert!(compiler_cgroups(namespace.server().process.pid).is_empty(), "{does}");
         task.end();
+    }
+}
+
+#[test]
+fn a_module_without_quick_code_gets_that_of_the_top_tier_once_it_is_started_often() {
+    let real = aot_compiler();
+    for mode in ["background", "eager"] {
+        let bed = Bed::with_configuration();
+        let fails = format!(
+            "case \" $* \" in *' --tier quick '*) echo not this one >&2; exit 1;; esac\nexec {real:?} \"$@\""
+        );
+        let (cache, program) = (bed.folder().join("aot"), fake_compiler(&bed, &fails));
+        bed.configure(&format!(
+            "linger = 1\naot = {mode:?}\naot_cache = {cache:?}\naot_compiler = {program:?}\n"
+        ));
+        let namespace = bed.namespace("one-tier");
+        let image = namespace.import_guests(&["wait"]);
+        let first = waiting(&namespace, &image, "first");
+        eventually("quick code is given up", || log(&namespace).contains("left alone: not this one"));
+        let second = waiting(&namespace, &image, "second");
+        assert_eq!(count(&log(&namespace), "is compiled"), 0, "{mode}: two starts are not often");
+        let third = waiting(&namespace, &image, "third");
+        wait_for_code(&namespace, "top");
+        let fourth = waiting(&namespace, &image, "fourth");
+        let compiled = [&first, &second, &third, &fourth].map(|task| runs_compiled(&task.process()));
+        assert_eq!(compiled, [false, false, false, true], "{mode}");
+        let log = log(&namespace);
+        assert_eq!((count(&log, "tier quick"), count(&log, "is compiled")), (1, 1), "{mode}: {log}");
+        for task in [first, second, third, fourth] {
+            task.end();
+        }
     }
 }
 

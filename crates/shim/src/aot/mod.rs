@@ -7,6 +7,7 @@
 mod compiler;
 mod make;
 mod queue;
+mod wanted;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,10 +21,9 @@ use image::{Digest, Module};
 pub use self::compiler::{Compiler, Failure};
 pub use self::make::{Made, contents, make};
 use self::queue::Queue;
+use self::wanted::{Known, wanted};
 use crate::config::{AotMode, Config};
 
-/// A module that is started so often is worth the top tier.
-const OFTEN: u32 = 3;
 /// Modules whose starts are counted: far more than the images of a node.
 const COUNTED: usize = 4096;
 
@@ -69,21 +69,22 @@ impl Aot {
     }
 
     /// The best code for a module that is about to be started, and better code ordered if that pays. Blocks as long as
-    /// it takes to look, and in mode eager until there is code or there will be none.
+    /// it takes to look, and in mode eager until there is quick code or there will be none.
     pub fn code(&self, config: &Config, mode: AotMode, module: &Module) -> Option<Code> {
         if mode == AotMode::Off {
             return None;
         }
         let works = self.works.get_or_init(|| Works::new(config, &self.cgroups)).as_ref()?;
         let starts = self.count(module.digest);
-        let mut found = works.best(module, |_| true);
-        if found.is_none() && works.order(module, Tier::Quick) && mode == AotMode::Eager {
-            works.wait(module, Tier::Quick, config.aot_time.saturating_add(EAGER_SLACK));
-            found = works.best(module, |_| true);
+        let found = works.best(module, |_| true);
+        let ordered = works.order_wanted(module, found.as_ref(), starts);
+        if found.is_some() || mode != AotMode::Eager || ordered != Some(Tier::Quick) {
+            // Nobody waits for the top tier: it takes minutes.
+            return found;
         }
-        if starts >= OFTEN && found.as_ref().is_some_and(|code| code.tier == Tier::Quick) {
-            works.order(module, Tier::Top);
-        }
+        works.wait(module, Tier::Quick, config.aot_time.saturating_add(EAGER_SLACK));
+        let found = works.best(module, |_| true);
+        works.order_wanted(module, found.as_ref(), starts);
         found
     }
 
@@ -156,6 +157,18 @@ impl Works {
         })
     }
 
+    /// Has a module compiled at the tier that pays next, and says which; `found` is the best code there is.
+    fn order_wanted(&self, module: &Module, found: Option<&Code>, starts: u32) -> Option<Tier> {
+        let known = |tier| match found {
+            // Better code counts for this tier, too: nothing is looked up then.
+            Some(code) if code.tier >= tier => Known::Code,
+            _ if self.shared.cache.failure(&self.key(module, tier)).is_some() => Known::Failed,
+            _ => Known::Nothing,
+        };
+        let tier = wanted(known(Tier::Quick), known(Tier::Top), starts)?;
+        self.order(module, tier).then_some(tier)
+    }
+
     /// Has a module compiled. False if there is nothing to wait for.
     fn order(&self, module: &Module, tier: Tier) -> bool {
         let Some(queue) = self.queue.as_ref().filter(|_| !self.shared.broken.load(Ordering::Relaxed)) else {
@@ -164,9 +177,6 @@ impl Works {
         let key = self.key(module, tier);
         if queue.has(&key) {
             return true;
-        }
-        if self.shared.cache.failure(&key).is_some() {
-            return false;
         }
         match contents(module) {
             Ok(contents) => queue.add(key, contents, tier.segue(&self.target), module.path.clone()),
