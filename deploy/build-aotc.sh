@@ -8,7 +8,7 @@ version=$("$llvm_config" --version 2>/dev/null) || {
 	echo "no $llvm_config: deploy/aotc-packages.sh installs LLVM 19 on Debian" >&2
 	exit 1
 }
-inputs=(Cargo.lock rust-toolchain.toml crates/aot/Cargo.toml crates/aot/src/tier.rs crates/aotc crates/jail/src
+inputs=(Cargo.lock rust-toolchain.toml crates/aot/Cargo.toml crates/aot/build crates/aot/src/compiler.rs crates/aot/src/tier.rs crates/aotc crates/jail/src
 	crates/wamr-sys/build.rs cmd/wamr-aotc "$0")
 key=$( (echo "$version" && find "${inputs[@]}" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) |
 	sha256sum | cut -c1-16)

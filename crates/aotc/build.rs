@@ -15,6 +15,9 @@ mod compiler {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
+    /// The very version: it is part of the code's key, by the fingerprint of this file in the crate `aot`.
+    const LLVM: &str = "19.1.7";
+
     /// The parts of LLVM that WAMR's compiler uses, in the words of llvm-config.
     const COMPONENTS: [&str; 4] = ["core", "passes", "orcjit", "native"];
 
@@ -26,8 +29,9 @@ mod compiler {
         let llvm_config = env::var("LLVM_CONFIG").unwrap_or_else(|_| "llvm-config-19".into());
         let version = ask(&llvm_config, &["--version"]);
         assert!(
-            version.starts_with("19.1"),
-            "WAMR's compiler is built with LLVM 19.1, and this is {version}"
+            version == LLVM,
+            "WAMR's compiler is built with LLVM {LLVM}, and this is {version}. With another 19.1, change LLVM in \
+             crates/aotc/build.rs before shim and compiler are built: code by one is not used by the other"
         );
 
         let source = env::var("DEP_WAMR_SOURCE").expect("wamr-sys says where it has put WAMR's source");

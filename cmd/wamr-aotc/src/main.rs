@@ -15,7 +15,7 @@ Compiles a WebAssembly module to the AOT format of the WAMR in containerd-shim-w
 
   --tier quick|top  compile fast, or for speed
   --segue           address memory by the GS register; needs a processor and kernel with FSGSBASE
-  --identity        print which build of WAMR the code is for
+  --identity        print which build of WAMR the code is for, and which compiler this is
   --cgroup FILE     enter the cgroup of this cgroup.procs file first
   --unconfined      stay as it was started, instead of giving up everything but memory and the two
                     descriptors, which takes root: for modules you trust only
@@ -79,7 +79,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
             "--segue" => segue = true,
             "--cgroup" => cgroups.push(value()?),
             "--unconfined" => confined = false,
-            "--identity" => return Ok(Order::Print(line(aotc::IDENTITY))),
+            "--identity" => return Ok(Order::Print(line(&aot::identity(aotc::IDENTITY)))),
             "--help" | "-h" => return Ok(Order::Print(USAGE.to_owned())),
             other => return Err(format!("unknown argument {other:?}")),
         }

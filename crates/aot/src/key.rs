@@ -2,12 +2,12 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{Target, Tier};
+use crate::{COMPILER, Target, Tier};
 
 /// Version of the cache's own files.
 const LAYOUT: u32 = 1;
 
-/// Everything code depends on: the module, the runtime, the processor, how it was compiled. The file's name is a digest
+/// Everything code depends on: the module, the runtime, the compiler, the processor, how it was compiled. The file's name is a digest
 /// of it, so a file made for anything else is never found; and it stands in the sidecar, so a file that was renamed is
 /// not taken for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,12 @@ impl Key {
     /// `module` is the SHA-256 of the module's bytes, `runtime` names the very build of WAMR, AOT format included.
     #[must_use]
     pub fn new(module: &[u8; 32], runtime: &str, target: &Target, tier: Tier) -> Key {
+        Key::with_compiler(COMPILER, module, runtime, target, tier)
+    }
+
+    fn with_compiler(compiler: &str, module: &[u8; 32], runtime: &str, target: &Target, tier: Tier) -> Key {
         let text = format!(
-            "wamr-aot {LAYOUT}\nmodule sha256:{}\nwamr {runtime}\n{}options level {} passes {} flags {} segue {}\ntier {}\n",
+            "wamr-aot {LAYOUT}\nmodule sha256:{}\nwamr {runtime}\ncompiler {compiler}\n{}options level {} passes {} flags {} segue {}\ntier {}\n",
             hex(module),
             target.lines(),
             tier.level(),
@@ -80,11 +84,13 @@ mod tests {
             Key::new(&[1; 32], "2.4.4 a", &cpu("avx"), Tier::Quick),
             Key::new(&[1; 32], "2.4.3 a", &cpu("avx avx2"), Tier::Quick),
             Key::new(&[1; 32], "2.4.3 a", &cpu("avx"), Tier::Top),
+            Key::with_compiler("other", &[1; 32], "2.4.3 a", &cpu("avx"), Tier::Quick),
         ];
         for other in &others {
             assert_ne!(base.name(), other.name(), "{}", other.text());
         }
         assert_eq!(base, Key::new(&[1; 32], "2.4.3 a", &cpu("avx"), Tier::Quick));
+        assert!(base.text().contains(&format!("\ncompiler {COMPILER}\n")), "{}", base.text());
         assert!(is_name(base.name()));
     }
 }

@@ -11,6 +11,7 @@
 
 mod cache;
 mod claim;
+mod compiler;
 mod directory;
 mod entry;
 mod error;
@@ -22,6 +23,7 @@ mod trim;
 
 pub use cache::{Cache, Code, Draft};
 pub use claim::Claim;
+pub use compiler::{COMPILER, identity};
 pub use entry::{Entry, State};
 pub use error::{Error, Result};
 pub use key::Key;

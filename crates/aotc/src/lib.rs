@@ -23,7 +23,7 @@ mod ffi;
 #[cfg(feature = "llvm")]
 pub use compile::{Compiler, Error};
 
-/// The build of WAMR that the code is for, as the runtime's own `wamr::AOT_IDENTITY`: only where both agree may the code
-/// be used.
+/// The build of WAMR that the code is for, as the runtime's own `wamr::AOT_IDENTITY`: only where both agree, and on
+/// [`aot::COMPILER`], may the code be used.
 #[cfg(feature = "llvm")]
 pub const IDENTITY: &str = env!("WAMR_IDENTITY");

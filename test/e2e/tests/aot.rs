@@ -279,16 +279,20 @@ fn a_module_without_quick_code_gets_that_of_the_top_tier_once_it_is_started_ofte
 }
 
 #[test]
-fn a_compiler_of_another_release_is_not_used() {
-    let bed = bed_with_program("exit 1", "echo 1.0.0", "");
-    let namespace = bed.namespace("release");
-    let image = namespace.import_guests(&["wait", "hello"]);
-    let task = waiting(&namespace, &image, "wait");
-    assert_eq!(namespace.container(&image, "a", &["/bin/hello.wasm"]).run().code, 0);
-    let log = log(&namespace);
-    assert_eq!(count(&log, "install both of one release"), 1, "{log}");
-    assert_eq!(count(&log, "cannot be compiled"), 0, "{log}");
-    task.end();
+fn a_compiler_of_another_release_or_with_other_options_is_not_used() {
+    let other_options =
+        format!("{} --identity | sed 's/ compiler .*/ compiler 0123456789abcdef/'", aot_compiler().display());
+    for says in ["echo 1.0.0", &other_options] {
+        let bed = bed_with_program("exit 1", says, "");
+        let namespace = bed.namespace("release");
+        let image = namespace.import_guests(&["wait", "hello"]);
+        let task = waiting(&namespace, &image, "wait");
+        assert_eq!(namespace.container(&image, "a", &["/bin/hello.wasm"]).run().code, 0);
+        let log = log(&namespace);
+        assert_eq!(count(&log, "install both of one release"), 1, "{log}");
+        assert_eq!(count(&log, "cannot be compiled"), 0, "{log}");
+        task.end();
+    }
 }
 
 #[test]

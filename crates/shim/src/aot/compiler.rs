@@ -105,12 +105,12 @@ impl Compiler {
             command.arg("--identity").env_clear().current_dir("/").stdin(Stdio::null()).stderr(Stdio::null());
             let output = command.output().map_err(|e| format!("{program} does not run: {e}"))?;
             let said = String::from_utf8_lossy(&output.stdout);
-            match said.trim() == zygote::AOT_IDENTITY {
+            let ours = ::aot::identity(zygote::AOT_IDENTITY);
+            match said.trim() == ours {
                 true => Ok(()),
                 false => Err(format!(
-                    "{program} compiles for WAMR {:?} and this is {:?}: install both of one release",
+                    "{program} compiles for WAMR {:?} and this is {ours:?}: install both of one release",
                     said.trim(),
-                    zygote::AOT_IDENTITY
                 )),
             }
         };
