@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <llvm-c/Core.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 
 #include "glue.h"
@@ -80,25 +81,6 @@ say(char *error, uint32_t error_size, const char *what)
     snprintf(error, error_size, "%s: %s", what, why && *why ? why : "no reason given");
 }
 
-/* WAMR marks calls that wasm has in tail position, and no others. */
-static bool
-has_tail_calls(const AOTCompContext *context)
-{
-    LLVMValueRef function = LLVMGetFirstFunction(context->module);
-
-    for (; function; function = LLVMGetNextFunction(function)) {
-        LLVMBasicBlockRef block = LLVMGetFirstBasicBlock(function);
-        for (; block; block = LLVMGetNextBasicBlock(block)) {
-            LLVMValueRef instruction = LLVMGetFirstInstruction(block);
-            for (; instruction; instruction = LLVMGetNextInstruction(instruction)) {
-                if (LLVMIsACallInst(instruction) && LLVMIsTailCall(instruction))
-                    return true;
-            }
-        }
-    }
-    return false;
-}
-
 aotc_module *
 aotc_open(uint8_t *wasm, uint32_t wasm_size, const aotc_options *options, char *error, uint32_t error_size)
 {
@@ -144,6 +126,8 @@ aotc_open(uint8_t *wasm, uint32_t wasm_size, const aotc_options *options, char *
         goto failed;
     }
     probe_stacks(module->context);
+    /* Nobody reads the names of values and blocks. Those of functions, which the file needs, are kept. */
+    LLVMContextSetDiscardValueNames(module->context->context, true);
     return module;
 
 failed:
@@ -194,7 +178,7 @@ aotc_object(aotc_module *module, uint32_t from, uint32_t to, const uint8_t **obj
         say(error, error_size, "compile");
         return AOTC_REFUSED;
     }
-    if (module->options->level == 0 && has_tail_calls(context))
+    if (module->options->level == 0 && aotc_has_tail_calls(context->module))
         return AOTC_TAIL_CALLS;
     if (!optimise(module, error, error_size))
         return AOTC_REFUSED;

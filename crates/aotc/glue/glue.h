@@ -21,6 +21,10 @@ aotc_translate(struct AOTCompContext *context, uint32_t from, uint32_t to);
 void
 aotc_drop_body(LLVMValueRef function);
 
+/* llvm.cpp: whether any call is in tail position. WAMR marks those that wasm has there, and no others. */
+bool
+aotc_has_tail_calls(LLVMModuleRef module);
+
 /* llvm.cpp: sets flags of the code generator, and all others to what they are without. */
 void
 aotc_set_flags(const char *flags);

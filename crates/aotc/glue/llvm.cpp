@@ -4,6 +4,9 @@
 #include <vector>
 
 #include <llvm/IR/Function.h>
+#include <llvm/IR/InstIterator.h>
+#include <llvm/IR/Instructions.h>
+#include <llvm/IR/Module.h>
 #include <llvm/Support/CommandLine.h>
 
 #include "glue.h"
@@ -12,6 +15,19 @@ void
 aotc_drop_body(LLVMValueRef function)
 {
     llvm::unwrap<llvm::Function>(function)->deleteBody();
+}
+
+bool
+aotc_has_tail_calls(LLVMModuleRef module)
+{
+    for (const llvm::Function &function : *llvm::unwrap(module)) {
+        for (const llvm::Instruction &instruction : llvm::instructions(function)) {
+            auto *call = llvm::dyn_cast<llvm::CallInst>(&instruction);
+            if (call && call->isTailCall())
+                return true;
+        }
+    }
+    return false;
 }
 
 void

@@ -179,7 +179,7 @@ fn without_a_compiler_containers_run_interpreted_and_the_log_says_why_once() {
 
 #[test]
 fn a_module_that_is_too_much_for_the_compiler_is_left_alone_and_runs_interpreted() {
-    for (settings, words) in [("aot_memory = \"2MiB\"", "of memory"), ("aot_time = 0", "not done after")] {
+    for (settings, words) in [("aot_memory = \"1MiB\"", "of memory"), ("aot_time = 0", "not done after")] {
         let bed = bed(&format!("aot = \"eager\"\n{settings}"));
         let namespace = bed.namespace("much");
         let image = namespace.import_guests(&["wait", "hello"]);
