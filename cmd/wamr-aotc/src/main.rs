@@ -123,13 +123,19 @@ fn compile(options: &Options) -> Result<(), Failure> {
     let mut module = Vec::new();
     std::io::stdin().lock().read_to_end(&mut module).map_err(|e| machine(format!("read the module: {e}")))?;
     let compiler = aotc::Compiler::start().map_err(|e| machine(e.to_string()))?;
-    let written = compiler
-        .compile(module, options.tier, options.segue, |code| std::io::stdout().lock().write_all(code))
-        .map_err(|e| match e {
-            aotc::Error::Machine(e) => machine(e.to_string()),
-            // Ends as that part of it did, so that whoever started it sees why.
-            aotc::Error::Killed(signal) => end_by(signal),
-            e => Failure::Module(e.to_string()),
-        })?;
-    written.map_err(|e| machine(format!("write the code: {e}")))
+    let written = compiler.compile(module, options.tier, options.segue, write).map_err(|e| match e {
+        aotc::Error::Machine(e) => machine(e.to_string()),
+        // Ends as that part of it did, so that whoever started it sees why.
+        aotc::Error::Killed(signal) => end_by(signal),
+        e => Failure::Module(e.to_string()),
+    })?;
+    written.map_err(|e| machine(format!("write the code: {e}")))?;
+    // SAFETY: a plain number. What it does not run, destructors of LLVM's options, nobody needs.
+    unsafe { libc::_exit(0) }
+}
+
+fn write(code: &[u8]) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    output.write_all(code)?;
+    output.flush()
 }

@@ -106,5 +106,10 @@ fn attempt(mut wasm: Vec<u8>, tier: Tier, segue: bool) -> Result<Option<Code>, E
     };
     let merged = merge(objects.iter().map(Vec::as_slice)).map_err(Error::Refused)?;
     drop(objects);
-    module.finish(&merged).map(Some).or_else(refused)
+    let code = module.finish(&merged).map(Some).or_else(refused);
+    if code.is_ok() {
+        // The process ends now. To take LLVM's module apart would take longer than to write the code.
+        std::mem::forget(module);
+    }
+    code
 }
