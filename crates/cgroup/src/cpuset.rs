@@ -2,7 +2,40 @@
 
 use std::path::Path;
 
-use crate::{Cpu, Error, Result, file};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use crate::{Cgroup, Cpu, Error, Result, file, processes};
+
+/// Makes a cgroup's cpuset if that was put off ([`Cgroup::plan_lean`]), like the one above, and moves its processes there.
+///
+/// A process that enters the cgroup at this very moment may have opened its way into the one above: it stays there.
+pub(crate) fn make_deferred(cgroup: &Cgroup) -> Result<()> {
+    let Some(directory) = cgroup.deferred_cpuset() else { return Ok(()) };
+    match rustix::fs::mkdir(&directory.path, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Error::io("make cgroup", &directory.path, errno)),
+    }
+    inherit(directory.root(), &directory.path, &Cpu::default())?;
+    let procs = directory.path.join("cgroup.procs");
+    // More than once only while processes are added.
+    for _ in 0..8 {
+        let mut there = Vec::new();
+        processes::collect(&directory.path, &mut there)?;
+        let elsewhere: Vec<i32> = cgroup.pids()?.into_iter().filter(|pid| !there.contains(pid)).collect();
+        if elsewhere.is_empty() {
+            break;
+        }
+        for pid in elsewhere {
+            match file::write(&procs, &pid.to_string()) {
+                // In the second case it has ended.
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(Error::io("write", &procs, errno)),
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Fills processors and memory nodes of a directory, and of those above it, from the next one above that has
 /// some. What is about to be limited anyway is filled above only.

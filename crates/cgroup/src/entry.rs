@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
+use crate::group::Directory;
 use crate::{Cgroup, Error, Result, Version, file};
 
 /// What a new process needs to enter a cgroup. The server opens it and hands it to the process that forks.
@@ -31,8 +33,16 @@ impl Cgroup {
         }
         let open = |directory: &std::path::Path| {
             let path = directory.join("cgroup.procs");
-            file::open_for_write(&path).map_err(|e| Error::io("open", path, e))
+            file::open_for_write(&path).map_err(|errno| (errno, path))
         };
-        self.entered().map(open).collect::<Result<_>>().map(Entry::Procs)
+        let enter = |directory: &Directory| {
+            let opened = open(&directory.path);
+            let opened = match (opened, directory.above()) {
+                (Err((Errno::NOENT, _)), Some(above)) if directory.deferred => open(above),
+                (opened, _) => opened,
+            };
+            opened.map_err(|(errno, path)| Error::io("open", path, errno))
+        };
+        self.entered().map(enter).collect::<Result<_>>().map(Entry::Procs)
     }
 }

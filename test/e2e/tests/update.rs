@@ -156,13 +156,18 @@ fn a_container_moves_to_other_processors() {
     let namespace = bed.namespace("cpuset");
     let image = namespace.import_guests(&["wait"]);
     let task = namespace.container(&image, "a", &["/bin/wait.wasm", "spin"]).start();
-    let all = read(&namespace, "a", &["cpuset.effective_cpus", "cpuset.cpus.effective"]);
+    let (_exec, more) = namespace.exec("a", "more", &["/bin/wait.wasm"]).start();
+    let allowed = |pid: i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.unwrap().trim().to_owned()
+    };
+    // On v1 its cpuset is made with the first of these.
+    let all = allowed(task.pid);
     for cpus in ["0", all.as_str()] {
         update(&task, json!({ "cpu": { "cpus": cpus, "mems": "0" } })).unwrap();
         assert_eq!(read(&namespace, "a", &["cpuset.cpus"]), cpus);
-        let status = fs::read_to_string(format!("/proc/{}/status", task.pid)).unwrap();
-        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
-        assert_eq!(allowed, cpus, "the process itself");
+        assert_eq!([allowed(task.pid), allowed(more.pid)], [cpus; 2], "the processes themselves");
     }
     let refusal = update(&task, json!({ "cpu": { "cpus": "4000" } })).unwrap_err();
     assert_eq!(refusal.code(), Code::InvalidArgument);

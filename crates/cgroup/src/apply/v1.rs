@@ -135,10 +135,15 @@ fn cpu(cgroup: &Cgroup, cpu: &Cpu) -> Result<()> {
 }
 
 fn cpuset(cgroup: &Cgroup, cpu: &Cpu) -> Result<()> {
+    let mut is_there = false;
     for (name, limit, list) in
         [("cpuset.cpus", "cpu.cpus", &cpu.cpus), ("cpuset.mems", "cpu.mems", &cpu.mems)]
     {
         if let Some(list) = list.as_deref().filter(|list| !list.is_empty()) {
+            if !is_there {
+                crate::cpuset::make_deferred(cgroup)?;
+                is_there = true;
+            }
             set(cgroup.directory_for(limit, Controller::Cpuset)?, name, limit, list)?;
         }
     }

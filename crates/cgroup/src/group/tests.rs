@@ -147,3 +147,40 @@ fn creation_in_parallel_under_one_new_parent_works() {
         }
     });
 }
+
+#[test]
+fn a_lean_one_gets_its_cpuset_with_the_first_limit_of_it() {
+    let bed = Bed::new();
+    let placed = Limits { cpu: Cpu { cpus: Some("0".into()), ..Cpu::default() }, ..Limits::default() };
+    let plan = |name: &str| Cgroup::plan_lean(&bed.host, &bed.path(name)).unwrap();
+    let at_once = plan("pod/at-once").make(&placed).unwrap();
+    let lean = plan("pod/lean").make(&Limits::default()).unwrap();
+    let cpuset = |cgroup: &Cgroup| cgroup.directory(Controller::Cpuset).unwrap().to_owned();
+    let is_in = |directory: &FilePath, pid| crate::processes::first_below(directory).unwrap() == Some(pid);
+    assert!(cpuset(&at_once).is_dir());
+    let is_v1 = bed.host.version() == Version::V1;
+    assert_eq!(cpuset(&lean).is_dir(), !is_v1);
+    let first = Child::enter(&lean, sleep);
+    assert!(is_in(cpuset(&lean).parent().unwrap(), first.pid));
+    for pids in [9, 10] {
+        lean.apply(&Limits { pids: Some(pids), ..Limits::default() }).unwrap();
+        assert_eq!(cpuset(&lean).is_dir(), !is_v1, "for another limit");
+    }
+
+    lean.apply(&placed).unwrap();
+    assert!(is_in(&cpuset(&lean), first.pid));
+    assert_eq!(file::read(&cpuset(&lean).join("cpuset.cpus")).unwrap().trim(), "0");
+    drop(first);
+    let second = Child::enter(&lean, sleep);
+    assert!(is_in(&cpuset(&lean), second.pid), "who comes later");
+    lean.apply(&placed).unwrap();
+    drop(second);
+    let saved = lean.directories().map(FilePath::to_owned);
+    Cgroup::from_directories(&bed.host, saved).remove().unwrap();
+    at_once.remove().unwrap();
+    assert!(![&lean, &at_once].iter().any(|cgroup| cpuset(cgroup).exists()));
+
+    // Of one that never was limited there is nothing to remove.
+    let unlimited = plan("pod/unlimited").make(&Limits::default()).unwrap();
+    unlimited.remove().unwrap();
+}

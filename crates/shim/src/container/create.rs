@@ -99,7 +99,7 @@ pub fn create(server: &Server, creation: Creation) -> Result<Container> {
         None if plan.limits.memory == cgroup::Memory::default() => {
             Cgroup::plan_sleeper(&server.cgroups, &path)
         }
-        _ => Cgroup::plan(&server.cgroups, &path),
+        _ => Cgroup::plan_lean(&server.cgroups, &path),
     };
     let planned = planned.map_err(cgroup_error)?;
     let warm_start = match &wasm {
