@@ -63,6 +63,24 @@ pub struct ForkDescriptors<'a> {
     pub cgroup_v2: Option<BorrowedFd<'a>>,
 }
 
+impl<'a> ForkDescriptors<'a> {
+    /// Of a process that is given its streams and nothing else.
+    pub fn new(stdio: [BorrowedFd<'a>; 3]) -> ForkDescriptors<'a> {
+        ForkDescriptors {
+            stdio,
+            module: None,
+            image: None,
+            code: None,
+            output: None,
+            root: None,
+            mounts: Vec::new(),
+            join: Vec::new(),
+            cgroup_procs: Vec::new(),
+            cgroup_v2: None,
+        }
+    }
+}
+
 /// A forked container process. The server is its parent.
 #[derive(Debug)]
 pub struct Forked {

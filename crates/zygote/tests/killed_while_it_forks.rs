@@ -57,18 +57,7 @@ fn main() {
 
 fn fork(zygote: &Zygote) -> zygote::Result<Forked> {
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
-    let descriptors = ForkDescriptors {
-        stdio: [null.as_fd(); 3],
-        module: None,
-        image: None,
-        code: None,
-        output: None,
-        root: None,
-        mounts: Vec::new(),
-        join: Vec::new(),
-        cgroup_procs: Vec::new(),
-        cgroup_v2: None,
-    };
+    let descriptors = ForkDescriptors::new([null.as_fd(); 3]);
     let fresh = Namespaces { ipc: true, ..Namespaces::default() };
     let confinement = Confinement { fresh, cwd: "/", ..Confinement::default() };
     zygote.fork(&ForkRequest { confinement, guest: Guest::Pause }, &descriptors)

@@ -35,16 +35,9 @@ pub fn build(
     let null = null.map_err(|e| format!("open /dev/null: {e}"))?;
     let request = ForkRequest { confinement: confinement(most_bytes), guest: Guest::Template(template) };
     let descriptors = ForkDescriptors {
-        stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
         module: Some(contents.as_fd()),
-        image: None,
-        code: None,
         output: Some(image.as_fd()),
-        root: None,
-        mounts: Vec::new(),
-        join: Vec::new(),
-        cgroup_procs: Vec::new(),
-        cgroup_v2: None,
+        ..ForkDescriptors::new([null.as_fd(); 3])
     };
     let forked = zygote.fork(&request, &descriptors).map_err(|e| e.to_string())?;
     let outcome = forked.gate.wait_ready(PATIENCE);

@@ -49,16 +49,13 @@ pub fn build(
     let entry = cgroup.cgroup.entry().map_err(|e| e.to_string())?;
     let (cgroup_procs, cgroup_v2) = entry_descriptors(&entry);
     let descriptors = ForkDescriptors {
-        stdio: streams.guest_ends(),
-        module: None,
         image: Some(cold.image()),
-        code: None,
         output: Some(far_pipe.as_fd()),
         root: Some(root.root()),
         mounts: root.mounts(),
-        join: Vec::new(),
         cgroup_procs,
         cgroup_v2,
+        ..ForkDescriptors::new(streams.guest_ends())
     };
     let process = Ended(cold.fork(request, &descriptors).map_err(|e| e.to_string())?);
     drop(descriptors);

@@ -94,16 +94,12 @@ impl Launch<'_> {
         let entry = cgroup.entry().map_err(cgroup_error)?;
         let (cgroup_procs, cgroup_v2) = entry_descriptors(&entry);
         let descriptors = ForkDescriptors {
-            stdio: self.guest_ends.borrow(),
-            module: None,
-            image: None,
-            code: None,
-            output: None,
             root: self.file_system.map(FileSystem::root),
             mounts: self.file_system.map(FileSystem::mounts).unwrap_or_default(),
             join: self.join.iter().map(|(kind, fd)| (*kind, fd.as_fd())).collect(),
             cgroup_procs,
             cgroup_v2,
+            ..ForkDescriptors::new(self.guest_ends.borrow())
         };
         let failed = |error: zygote::Error| match &error {
             zygote::Error::Fork(cause) => Error::io("fork a container process", cause),

@@ -100,16 +100,8 @@ fn fork(server: &Server, pod: &Pod, fresh: Namespaces, network: Option<&OwnedFd>
     let null = File::options().read(true).write(true).open("/dev/null");
     let null = null.map_err(|e| Error::io("open /dev/null", &e))?;
     let descriptors = ForkDescriptors {
-        stdio: [null.as_fd(); 3],
-        module: None,
-        image: None,
-        code: None,
-        output: None,
-        root: None,
-        mounts: Vec::new(),
         join: network.iter().map(|fd| (NamespaceKind::Network, fd.as_fd())).collect(),
-        cgroup_procs: Vec::new(),
-        cgroup_v2: None,
+        ..ForkDescriptors::new([null.as_fd(); 3])
     };
     let request = ForkRequest { confinement, guest: Guest::Pause };
     let forked = server.zygote.fork(&request, &descriptors).map_err(|error| match &error {
